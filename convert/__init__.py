@@ -1,0 +1,9 @@
+"""PyTorch checkpoint in, folder of fused MLX weights out.
+
+Installed as `fastvlm_mlx.convert`; inside a checkout it is the folder `convert`.
+"""
+
+from .checkpoint import ConversionReport, convert_checkpoint
+from .quantize import Recipe
+
+__all__ = ["ConversionReport", "Recipe", "convert_checkpoint"]

@@ -1,0 +1,239 @@
+"""What model a checkpoint holds: its config files and tensors in, our config out.
+
+Sizes of the tower are read from the tensors, since Apple's config.json has none of
+them; sizes of the language model from config.json, against which its tensors are
+then checked. Where a config states the tower too, both must agree.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastvlm_mlx.backend import mx
+from fastvlm_mlx.config import FastVLMConfig, TextConfig, VisionConfig, read_json
+from fastvlm_mlx.errors import CheckpointError, ConfigError
+
+from .names import LANGUAGE, TOWER
+from .read import Tensors
+from .tokenizer import SpecialTokens
+
+Json = Mapping[str, Any]
+
+DEFAULT_RESOLUTION = 1024
+"""Every released FastVLM was trained at 1024x1024 pixels."""
+
+FASTVITHD_WIDTHS = (96, 192, 384, 768, 1536)
+FASTVITHD_LAYERS = (2, 12, 24, 4, 2)
+
+_LANGUAGE_MODELS = {"llava_qwen2": "qwen2", "llava_llama": "llama", "llava": "llama"}
+
+_TEXT_SIZES = (
+    "hidden_size",
+    "num_hidden_layers",
+    "intermediate_size",
+    "num_attention_heads",
+    "vocab_size",
+)
+
+
+def describe(
+    folder: Path, tensors: Tensors, tokens: SpecialTokens, source: str, license: str
+) -> FastVLMConfig:
+    """Build the config of a checkpoint; decides about the head (`tied_head`)."""
+    values = read_json(folder / "config.json")
+    text = _text_values(values)
+    text_config = text_config_from(text, tied_head(tensors, values, text))
+    vision_config = vision_config_from(tensors, image_size(folder, values))
+    _check_stated(vision_config, values)
+    return FastVLMConfig(
+        vision_config=vision_config,
+        text_config=text_config,
+        image_token_index=_image_token(values, tokens),
+        eos_token_ids=tuple(
+            sorted({*_stated_ends(folder, values, text), *tokens.ends})
+        ),
+        max_length=_max_length(values, tokens, text_config),
+        source=source,
+        license=license,
+    )
+
+
+def vision_config_from(tensors: Tensors, size: tuple[int, int]) -> VisionConfig:
+    """Read the tower's sizes from its tensors."""
+    layers = _layers(tensors)
+    fc1 = [
+        tensors.shape(f"{TOWER}stages.{stage}.blocks.0.mlp.fc1.weight")
+        for stage in range(len(layers))
+    ]
+    se_dim, hidden_size = tensors.shape(f"{TOWER}final_conv.se.fc1.weight")[:2]
+    config = VisionConfig(
+        image_size=size,
+        layers=layers,
+        embed_dims=tuple(shape[1] for shape in fc1),
+        mlp_dims=tuple(shape[0] for shape in fc1),
+        token_mixers=tuple(
+            _token_mixer(tensors, stage) for stage in range(len(layers))
+        ),
+        pos_embs=tuple(
+            _has(tensors, rf"stages\.{stage}\.pos_emb\.")
+            for stage in range(len(layers))
+        ),
+        hidden_size=hidden_size,
+        se_dim=se_dim,
+    )
+    _check_known(config)
+    return config
+
+
+def text_config_from(values: Json, tied: bool) -> TextConfig:
+    """Read the language model's sizes from its part of config.json."""
+    for key in _TEXT_SIZES:
+        if key not in values:
+            raise ConfigError(
+                f"config.json does not state the {key} of the language model."
+            )
+    if values.get("use_sliding_window"):
+        raise ConfigError("config.json asks for sliding-window attention, unsupported.")
+    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    scaled = rope.get("rope_type", rope.get("type", "default")) != "default"
+    return TextConfig(
+        model_type=str(values["model_type"]),
+        **{key: values[key] for key in _TEXT_SIZES},
+        num_key_value_heads=values.get("num_key_value_heads")
+        or values["num_attention_heads"],
+        rms_norm_eps=float(values.get("rms_norm_eps", 1e-6)),
+        rope_theta=float(values.get("rope_theta") or rope.get("rope_theta") or 1e4),
+        rope_scaling=dict(rope) if scaled else None,
+        max_position_embeddings=values.get("max_position_embeddings", 32768),
+        head_dim=values.get("head_dim"),
+        attention_bias=bool(values.get("attention_bias", False)),
+        mlp_bias=bool(values.get("mlp_bias", False)),
+        tie_word_embeddings=tied,
+    )
+
+
+def tied_head(tensors: Tensors, values: Json, text: Json) -> bool:
+    """Whether the head is the embedding. The tensors decide; the flag is often wrong.
+
+    A head equal to the embedding is dropped from the tensors here.
+    """
+    head, embedding = (
+        f"{LANGUAGE}lm_head.weight",
+        f"{LANGUAGE}model.embed_tokens.weight",
+    )
+    if head not in tensors:
+        flags = (values.get("tie_word_embeddings"), text.get("tie_word_embeddings"))
+        return any(flags)
+    if tensors.shape(head) != tensors.shape(embedding):
+        return False
+    if not mx.array_equal(tensors.arrays[head], tensors.arrays[embedding]).item():
+        return False
+    tensors.drop(head, "equal to the embedding, so the head is tied to it")
+    return True
+
+
+def image_size(folder: Path, values: Json) -> tuple[int, int]:
+    """The (height, width) that pictures are brought to, in pixels."""
+    tower = re.search(r"_(\d+)$", str(values.get("mm_vision_tower", "")))
+    if tower:
+        return int(tower[1]), int(tower[1])
+    processor = folder / "preprocessor_config.json"
+    if not processor.is_file():
+        return DEFAULT_RESOLUTION, DEFAULT_RESOLUTION
+    stated = read_json(processor)
+    crop = stated.get("crop_size") or stated.get("size") or DEFAULT_RESOLUTION
+    if isinstance(crop, Mapping):
+        side = crop.get("shortest_edge")
+        return crop.get("height", side), crop.get("width", side)
+    return crop, crop
+
+
+def _text_values(values: Json) -> Json:
+    """The language model's part of config.json, with mlx-lm's name for its kind."""
+    if isinstance(values.get("text_config"), Mapping):
+        return {"model_type": "qwen2", **values["text_config"]}
+    kind = str(values.get("model_type"))
+    if kind not in _LANGUAGE_MODELS:
+        raise ConfigError(
+            f"config.json has model_type {kind!r}; "
+            f"expected fast_vlm or one of {', '.join(_LANGUAGE_MODELS)}."
+        )
+    return {**values, "model_type": _LANGUAGE_MODELS[kind]}
+
+
+def _layers(tensors: Tensors) -> tuple[int, ...]:
+    found = {
+        (int(match[1]), int(match[2]))
+        for match in tensors.names(rf"{TOWER}stages\.(\d+)\.blocks\.(\d+)\.")
+    }
+    if not found:
+        raise CheckpointError("The vision tower has no stages with blocks.")
+    stages = max(stage for stage, _ in found) + 1
+    counts = [sum(stage == each for each, _ in found) for stage in range(stages)]
+    for stage, count in enumerate(counts):
+        for block in range(max(count, 1)):
+            if (stage, block) not in found:
+                raise CheckpointError(
+                    f"The vision tower lacks block {block} of stage {stage}."
+                )
+    return tuple(counts)
+
+
+def _token_mixer(tensors: Tensors, stage: int) -> str:
+    attends = _has(tensors, rf"stages\.{stage}\.blocks\.0\.token_mixer\.(qkv|proj)\.")
+    return "attention" if attends else "repmixer"
+
+
+def _has(tensors: Tensors, pattern: str) -> bool:
+    return bool(tensors.names(TOWER + pattern))
+
+
+def _check_known(config: VisionConfig) -> None:
+    """A whole block lost from the real tower leaves no gap that shapes would show."""
+    if config.embed_dims == FASTVITHD_WIDTHS and config.layers != FASTVITHD_LAYERS:
+        raise CheckpointError(
+            f"The vision tower has {config.layers} blocks per stage; "
+            f"FastViTHD has {FASTVITHD_LAYERS}."
+        )
+
+
+def _check_stated(config: VisionConfig, values: Json) -> None:
+    """Where config.json describes the tower, it must describe this one."""
+    vision = values.get("vision_config")
+    stated = dict(vision.get("model_args") or {}) if isinstance(vision, Mapping) else {}
+    if isinstance(vision, Mapping) and "hidden_size" in vision:
+        stated["hidden_size"] = vision["hidden_size"]
+    if "mm_hidden_size" in values:
+        stated["hidden_size"] = values["mm_hidden_size"]
+    for key in ("layers", "embed_dims", "hidden_size"):
+        found = getattr(config, key)
+        expected = stated.get(key, found)
+        expected = tuple(expected) if isinstance(expected, list) else expected
+        if expected != found:
+            raise CheckpointError(
+                f"config.json states {key} {expected} for the vision tower; "
+                f"its tensors say {found}."
+            )
+
+
+def _image_token(values: Json, tokens: SpecialTokens) -> int:
+    stated = values.get("image_token_index", values.get("image_token_id"))
+    return tokens.image if stated is None or stated < 0 else int(stated)
+
+
+def _stated_ends(folder: Path, values: Json, text: Json) -> set[int]:
+    generation = folder / "generation_config.json"
+    sources = [values, text, read_json(generation) if generation.is_file() else {}]
+    ends: set[int] = set()
+    for source in sources:
+        stated = source.get("eos_token_id")
+        listed = stated if isinstance(stated, list) else [stated]
+        ends |= {end for end in listed if isinstance(end, int)}
+    return ends
+
+
+def _max_length(values: Json, tokens: SpecialTokens, text: TextConfig) -> int:
+    stated = [values.get("tokenizer_model_max_length"), tokens.max_length]
+    limits = [int(limit) for limit in stated if limit and limit < 1 << 24]
+    return min([*limits, text.max_position_embeddings])

@@ -1,0 +1,167 @@
+"""A checkpoint folder in, its tensors out, each to be taken once.
+
+Files are safetensors, alone or in shards. Arrays are memory-mapped and lazy: until
+something is written only headers have been read. Pickles are never opened.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from safetensors import SafetensorError, safe_open
+
+from fastvlm_mlx.backend import mx
+from fastvlm_mlx.config import read_json
+from fastvlm_mlx.errors import CheckpointError
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_SHOWN = 6  # faults named in one error; the rest are counted
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Tensors:
+    """Named arrays of a checkpoint, under the converter's names.
+
+    `take` hands each out once. What is missing or misshapen is noted instead of
+    raised, so that one error can name everything; `finish` raises it.
+    """
+
+    arrays: dict[str, mx.array]
+    origin: Callable[[str], str]  # the name that each has in the file
+    faults: list[str] = field(default_factory=list)
+    dropped: dict[str, str] = field(default_factory=dict)  # file's name -> reason
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+    def names(self, pattern: str) -> list[re.Match[str]]:
+        """Matches of a pattern with the beginnings of all names."""
+        compiled = re.compile(pattern)
+        return [found for name in self.arrays if (found := compiled.match(name))]
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a tensor that the architecture is read from."""
+        if name not in self.arrays:
+            raise CheckpointError(f"The checkpoint lacks {self.origin(name)}.")
+        return tuple(self.arrays[name].shape)
+
+    def take(self, name: str, *shape: int) -> mx.array:
+        """The array of that shape, in the file's dtype; zeros if there is none."""
+        array = self.arrays.pop(name, None)
+        if array is None:
+            self.faults.append(f"missing {self.origin(name)}")
+            return mx.zeros(shape)
+        if tuple(array.shape) != shape:
+            self.faults.append(
+                f"{self.origin(name)} has the shape {tuple(array.shape)}, "
+                f"expected {shape}"
+            )
+            return mx.zeros(shape)
+        return array
+
+    def drop(self, name: str, reason: str) -> None:
+        """Take a tensor out unused."""
+        del self.arrays[name]
+        self.dropped[self.origin(name)] = reason
+
+    def finish(self) -> None:
+        """Raise a CheckpointError that names whatever did not fit."""
+        self.faults += [f"unknown {self.origin(name)}" for name in self.arrays]
+        if self.faults:
+            shown = "; ".join(self.faults[:_SHOWN])
+            rest = len(self.faults) - _SHOWN
+            more = f"; and {rest} more" if rest > 0 else ""
+            raise CheckpointError(f"The checkpoint does not fit: {shown}{more}.")
+
+
+def read_tensors(folder: Path) -> dict[str, mx.array]:
+    """Every tensor of a folder's safetensors files, lazily.
+
+    Raises:
+        CheckpointError: no safetensors, a file cut off or damaged, a tensor that is
+            in two files or that the index promises and no file has.
+    """
+    arrays: dict[str, mx.array] = {}
+    for file in _files(folder):
+        for name, array in _read_file(file).items():
+            if name in arrays:
+                raise CheckpointError(f"{name} is in two files, {file} being one.")
+            arrays[name] = array
+    _check_index(folder, arrays)
+    return arrays
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / INDEX_FILE).is_file():
+        return [_inside(folder, name) for name in sorted(set(_index(folder).values()))]
+    if (folder / SINGLE_FILE).is_file():
+        return [folder / SINGLE_FILE]
+    raise CheckpointError(_nothing_to_read(folder))
+
+
+def _nothing_to_read(folder: Path) -> str:
+    pickles = _matches(folder, _PICKLES)
+    if pickles:
+        return (
+            f"{folder} holds pickled weights ({pickles[0].name}), which can run code "
+            "when opened and are refused. Save them as safetensors first."
+        )
+    others = _matches(folder, ("*.safetensors",))
+    if others:
+        return (
+            f"{folder} has {others[0].name} but no {INDEX_FILE}; one file must be "
+            f"called {SINGLE_FILE}, several need the index."
+        )
+    return f"{folder} has no {SINGLE_FILE} and no {INDEX_FILE}."
+
+
+def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted(file for pattern in patterns for file in folder.glob(pattern))
+
+
+def _index(folder: Path) -> dict[str, str]:
+    weight_map = read_json(folder / INDEX_FILE).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map.")
+    return {str(name): str(file) for name, file in weight_map.items()}
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A shard by its plain file name: an index may not lead out of its folder."""
+    if Path(name).name != name or not name.endswith(".safetensors"):
+        raise CheckpointError(
+            f"{INDEX_FILE} names {name!r}; expected a .safetensors file beside it."
+        )
+    if not (folder / name).is_file():
+        raise CheckpointError(f"{folder / name} is missing; {INDEX_FILE} names it.")
+    return folder / name
+
+
+def _read_file(file: Path) -> dict[str, mx.array]:
+    try:
+        with safe_open(file, framework="numpy"):  # checks the header and the length
+            pass
+        arrays = cast(dict[str, mx.array], mx.load(str(file), format="safetensors"))
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{file} is damaged or cut off ({error}). Download it again."
+        ) from None
+    return arrays
+
+
+def _check_index(folder: Path, arrays: dict[str, mx.array]) -> None:
+    if not (folder / INDEX_FILE).is_file():
+        return
+    lost = [name for name in _index(folder) if name not in arrays]
+    if lost:
+        raise CheckpointError(
+            f"{INDEX_FILE} promises {lost[0]} and {len(lost) - 1} more tensors that "
+            "no file holds. Download the checkpoint again."
+        )

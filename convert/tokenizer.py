@@ -1,0 +1,160 @@
+"""The tokenizer and chat template of a checkpoint, as files the runtime reads.
+
+Apple's PyTorch repositories have Qwen2's vocab.json and merges.txt, the exports and
+transformers a tokenizer.json. Written is always tokenizer.json, with `<image>` as a
+token, and tokenizer_config.json with the chat template.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+)
+
+from fastvlm_mlx.config import read_json
+from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.prompt import IMAGE_MARKER, TEMPLATE_FILE
+
+END_TOKENS = ("<|im_end|>", "<|endoftext|>")
+"""Both end a FastVLM answer; a checkpoint's config names only the first."""
+
+QWEN2_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""Qwen2's pre-tokenizer, a published constant of the model."""
+
+QWEN2_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
+    "+ '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""LLaVA's conversation `qwen_2`, for a checkpoint that ships no template."""
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """What a tokenizer says about the model."""
+
+    image: int  # the id of <image>
+    ends: tuple[int, ...]  # ids that end an answer
+    max_length: int | None
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """A tokenizer ready to be written."""
+
+    tokenizer: Tokenizer
+    config: dict[str, Any]
+    tokens: SpecialTokens
+
+    def write(self, folder: Path) -> None:
+        """Write tokenizer.json and tokenizer_config.json."""
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        text = json.dumps(self.config, indent=2, ensure_ascii=False)
+        (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_tokenizer(folder: Path) -> TokenizerFiles:
+    """Read whatever tokenizer files a checkpoint has.
+
+    Raises:
+        CheckpointError: none, or damaged ones.
+    """
+    config_file = folder / "tokenizer_config.json"
+    config = read_json(config_file) if config_file.is_file() else {}
+    tokenizer = _read(folder, config)
+    if tokenizer.token_to_id(IMAGE_MARKER) is None:
+        # the id that Apple's exporter gives it too: the first one free
+        tokenizer.add_special_tokens([AddedToken(IMAGE_MARKER, normalized=False)])
+    config = {**config, "chat_template": _template(folder, config, tokenizer)}
+    return TokenizerFiles(tokenizer, config, _special_tokens(tokenizer, config))
+
+
+def _read(folder: Path, config: dict[str, Any]) -> Tokenizer:
+    try:
+        if (folder / "tokenizer.json").is_file():
+            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            return _qwen2(folder, config)
+    except Exception as error:  # the library raises plain Exception
+        raise CheckpointError(
+            f"The tokenizer of {folder} is damaged: {error}"
+        ) from None
+    raise CheckpointError(
+        f"{folder} has no tokenizer.json, and not both vocab.json and merges.txt."
+    )
+
+
+def _qwen2(folder: Path, config: dict[str, Any]) -> Tokenizer:
+    """Qwen2's byte-level BPE from its two files (transformers' Qwen2Tokenizer)."""
+    bpe = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer = Tokenizer(bpe)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    for token in _added_tokens(folder, config):
+        tokenizer.add_special_tokens([token])
+    return tokenizer
+
+
+def _added_tokens(folder: Path, config: dict[str, Any]) -> list[AddedToken]:
+    """Special tokens by rising id, the order that gives them their ids again."""
+    listed = config.get("added_tokens_decoder")
+    if isinstance(listed, dict):
+        names = {int(number): token["content"] for number, token in listed.items()}
+    elif (folder / "added_tokens.json").is_file():
+        added = read_json(folder / "added_tokens.json")
+        names = {int(number): name for name, number in added.items()}
+    else:
+        names = {}
+    return [AddedToken(names[number], normalized=False) for number in sorted(names)]
+
+
+def _template(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> str:
+    if (folder / TEMPLATE_FILE).is_file():
+        return (folder / TEMPLATE_FILE).read_text("utf-8")
+    template = config.get("chat_template")
+    if isinstance(template, str):
+        return template
+    if tokenizer.token_to_id("<|im_start|>") is None:
+        raise CheckpointError(
+            f"{folder} has no chat template ({TEMPLATE_FILE}, or chat_template in "
+            "tokenizer_config.json), and its tokenizer is not Qwen2's."
+        )
+    return QWEN2_TEMPLATE
+
+
+def _special_tokens(tokenizer: Tokenizer, config: dict[str, Any]) -> SpecialTokens:
+    image = tokenizer.token_to_id(IMAGE_MARKER)
+    assert image is not None  # added when it was read
+    ends = [tokenizer.token_to_id(name) for name in (*END_TOKENS, _eos(config))]
+    limit = config.get("model_max_length")
+    return SpecialTokens(
+        image=image,
+        ends=tuple(sorted({end for end in ends if end is not None})),
+        max_length=int(limit) if isinstance(limit, int | float) else None,
+    )
+
+
+def _eos(config: dict[str, Any]) -> str:
+    eos = config.get("eos_token")
+    return str(eos["content"] if isinstance(eos, dict) else eos)

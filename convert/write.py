@@ -1,0 +1,160 @@
+"""A folder that is there whole or not at all.
+
+Everything is written beside the target under a hidden name, flushed to the disk, and
+renamed. A failure in between removes what was written; a kill leaves the hidden
+folder and the target as it was.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fastvlm_mlx.backend import mx
+from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
+from fastvlm_mlx.errors import CheckpointError
+
+from .layout import Weights
+from .read import INDEX_FILE, SINGLE_FILE
+
+MAX_SHARD_BYTES = 5 * 10**9
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes written so far and in all."""
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder that becomes `target` when the block succeeds."""
+    _check_target(target, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(
+        tempfile.mkdtemp(
+            prefix=f".{target.name}.", suffix=".partial", dir=target.parent
+        )
+    )
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp makes it private
+        _flush(partial)
+        _check_target(target, overwrite)
+        _replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_weights(weights: Weights, folder: Path, progress: Progress) -> None:
+    """Write safetensors, in shards where they are large; one shard is in memory."""
+    shards = _shards(weights)
+    total, done = sum(array.nbytes for array in weights.values()), 0
+    placed: dict[str, str] = {}
+    for number, names in enumerate(shards, start=1):
+        file = _shard_name(number, len(shards))
+        shard = {name: weights.pop(name) for name in names}
+        for array in shard.values():
+            mx.eval(array)
+            done += array.nbytes
+            progress(done, total)
+        mx.save_safetensors(str(folder / file), shard, {STAMP: str(FORMAT_VERSION)})
+        placed |= dict.fromkeys(names, file)
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": placed}
+        _write_json(folder / INDEX_FILE, index)
+
+
+def write_config(config: FastVLMConfig, folder: Path) -> None:
+    """Write the stamped config.json and the preprocessor's settings."""
+    _write_json(folder / "config.json", config.to_dict())
+    height, width = config.vision_config.image_size
+    _write_json(
+        folder / "preprocessor_config.json",
+        {
+            "image_mode": config.image_mode,
+            "size": {"height": height, "width": width},
+            "resample": "bicubic",
+            "rescale_factor": 1 / 255,
+        },
+    )
+    generation = {"eos_token_id": list(config.eos_token_ids), "do_sample": False}
+    _write_json(folder / "generation_config.json", generation)
+
+
+def write_legal(source: Path, config: FastVLMConfig, folder: Path) -> None:
+    """Carry the licence along, and say what was changed, as licences ask."""
+    for file in sorted(source.glob("LICENSE*")):
+        if file.is_file():
+            shutil.copyfile(file, folder / file.name)
+    notice = (
+        f"These weights are a modified form of {config.source or 'a checkpoint'}, "
+        "made by fastvlm-mlx: training branches, BatchNorm, layer scales and other "
+        "constants were folded into neighbouring weights"
+        + (", and the language model was quantized" if config.quantization else "")
+        + ".\nThe licence of the original applies"
+        + (f": {config.license}" if config.license else "")
+        + ".\n"
+    )
+    (folder / "NOTICE").write_text(notice, encoding="utf-8")
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not target.is_dir():
+        raise CheckpointError(f"{target} is a file; expected a folder to write.")
+    if not overwrite:
+        raise CheckpointError(
+            f"{target} is there already. Choose another folder, or --overwrite it."
+        )
+    if not (target / "config.json").is_file():
+        raise CheckpointError(
+            f"{target} is not a model folder (no config.json), so it is not replaced."
+        )
+
+
+def _replace(partial: Path, target: Path) -> None:
+    """Swap folders by renaming; the old one is whole until the new one stands."""
+    if not target.exists():
+        partial.rename(target)
+        return
+    old = partial.with_suffix(".old")
+    target.rename(old)
+    try:
+        partial.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _shards(weights: Weights) -> list[list[str]]:
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, array in weights.items():
+        if shards[-1] and size + array.nbytes > MAX_SHARD_BYTES:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += array.nbytes
+    return shards
+
+
+def _shard_name(number: int, count: int) -> str:
+    return (
+        SINGLE_FILE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+    )
+
+
+def _write_json(path: Path, values: object) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _flush(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,69 @@
+"""FastVLM on MLX: ask a picture a question on the machine in front of you.
+
+>>> import fastvlm_mlx
+>>> vlm = fastvlm_mlx.load("nano")
+>>> vlm.generate("shape.png", "what color is the circle?").text
+'red'
+
+The names below are the whole public door. They are imported when first used, so
+that `fastvlm-mlx --help` does not wait for MLX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import blas
+from .errors import (
+    CheckpointError,
+    ConfigError,
+    FastVLMError,
+    HubError,
+    ImageError,
+    OptionError,
+    PromptError,
+)
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .engine import FastVLM, load
+    from .generate import GenerationResult, TextStream, Timings
+    from .options import GenerationOptions
+
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "FastVLM",
+    "FastVLMError",
+    "GenerationOptions",
+    "GenerationResult",
+    "HubError",
+    "ImageError",
+    "OptionError",
+    "PromptError",
+    "TextStream",
+    "Timings",
+    "__version__",
+    "load",
+]
+
+_HOMES = {
+    "FastVLM": "engine",
+    "GenerationOptions": "options",
+    "GenerationResult": "generate",
+    "TextStream": "generate",
+    "Timings": "generate",
+    "load": "engine",
+}
+
+blas.load()  # before the caller imports mlx, or it comes too late
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

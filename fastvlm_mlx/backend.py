@@ -1,0 +1,70 @@
+"""Which device runs the arrays, what it computes in, and its one-time settings.
+
+Every module that uses MLX comes after this one, so that OpenBLAS is in place
+before `mlx.core` on Linux.
+"""
+
+import functools
+from typing import Literal
+
+from . import blas
+
+blas.load()  # must precede the first import of mlx.core in the process
+
+import mlx.core as mx  # noqa: E402
+
+from .errors import OptionError  # noqa: E402
+
+__all__ = ["DTYPES", "Backend", "configure", "current", "mx", "pick_dtype", "start"]
+
+Backend = Literal["metal", "cuda", "cpu"]
+
+DTYPES = {
+    "float32": mx.float32,
+    "bfloat16": mx.bfloat16,
+    "float16": mx.float16,
+}
+
+
+def current() -> Backend:
+    """The backend of MLX's default device."""
+    if mx.default_device().type == mx.cpu:
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def pick_dtype(name: str | None = None) -> mx.Dtype:
+    """The dtype to compute in: the one asked for, or the backend's own.
+
+    On the CPU half precision is scalar code, 10 to 100 times slower than float32.
+    On a GPU bfloat16 is the dtype FastVLM was trained in; float16 would be faster
+    on M1 and M2, but the late stages of FastViTHD can leave its range.
+    """
+    if name is None:
+        return mx.float32 if current() == "cpu" else mx.bfloat16
+    if name not in DTYPES:
+        raise OptionError(f"dtype is {name!r}; expected one of {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def start(*arrays: mx.array) -> None:
+    """Set work going that will be needed soon.
+
+    On a GPU it runs while the host goes on. On the CPU both would share the cores,
+    and the queue makes the host wait after a few operations anyway, so the work is
+    done here, which also keeps the times of the parts apart.
+    """
+    if current() == "cpu":
+        mx.eval(*arrays)
+    else:
+        mx.async_eval(*arrays)
+
+
+@functools.cache
+def configure() -> None:
+    """Let Metal keep the weights resident; once, since each call costs tens of ms.
+
+    Without a wired limit macOS may page weights out between tokens.
+    """
+    if current() == "metal":
+        mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))

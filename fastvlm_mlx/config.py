@@ -1,0 +1,252 @@
+"""What config.json says, as frozen dataclasses.
+
+Every size of the network is a field, so a test can build all of it 16 channels
+wide. The fields are the keys of the JSON file; an unknown key is ignored, a
+missing or impossible one is a ConfigError that names it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from .errors import ConfigError
+
+FORMAT_VERSION = 1
+"""The stored format that this package writes and reads (docs/format.md)."""
+
+STAMP = "fastvlm_mlx_format"
+"""The key that carries FORMAT_VERSION in config.json and in the safetensors."""
+
+LARGEST_SIZE = 1 << 24
+"""No width, depth, vocabulary or context reaches this; larger is a damaged file."""
+
+ImageMode = Literal["pad", "crop"]
+IMAGE_MODES: tuple[ImageMode, ...] = ("pad", "crop")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """FastViTHD (arXiv 2412.13303, section 3.2), one entry per stage."""
+
+    image_size: tuple[int, int]  # height, width that the checkpoint was trained at
+    layers: tuple[int, ...]  # blocks per stage
+    embed_dims: tuple[int, ...]  # channels per stage
+    mlp_dims: tuple[int, ...]  # hidden channels of the ConvFFN per stage
+    token_mixers: tuple[str, ...]  # "repmixer" or "attention" per stage
+    pos_embs: tuple[bool, ...]  # whether a RepCPE opens the stage
+    hidden_size: int  # channels of image_features, 3072 in FastVLM
+    se_dim: int  # bottleneck of the last squeeze-and-excite
+    head_dim: int = 32
+    stem_kernel: int = 3
+    repmixer_kernel: int = 3
+    down_kernel: int = 7
+    pos_emb_kernel: int = 7
+    mlp_kernel: int = 7
+    final_kernel: int = 3
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+        _check_stages(self)
+        self.token_grid(self.image_size)
+
+    @property
+    def stride(self) -> int:
+        """Pixels per visual token along one side: 64 for five stages."""
+        return 4 << (len(self.layers) - 1)
+
+    def token_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of visual tokens for a (height, width) in pixels."""
+        for side in image_size:
+            if side <= 0 or side % self.stride:
+                raise ConfigError(
+                    f"A resolution of {image_size[0]}x{image_size[1]} does not fit: "
+                    f"both sides must be positive multiples of {self.stride}."
+                )
+        return image_size[0] // self.stride, image_size[1] // self.stride
+
+    def num_tokens(self, image_size: tuple[int, int]) -> int:
+        """Visual tokens for a (height, width) in pixels: 256 at 1024x1024."""
+        rows, columns = self.token_grid(image_size)
+        return rows * columns
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The language model, in the terms of mlx-lm's qwen2 and llama models."""
+
+    model_type: str
+    hidden_size: int
+    num_hidden_layers: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    vocab_size: int
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1e6
+    rope_traditional: bool = False
+    rope_scaling: dict[str, Any] | None = None
+    max_position_embeddings: int = 32768
+    tie_word_embeddings: bool = False
+    head_dim: int | None = None
+    attention_bias: bool = False  # llama only: qwen2 always has q, k, v biases
+    mlp_bias: bool = False  # llama only
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+        heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
+        if heads % kv_heads:
+            raise ConfigError(
+                f"text_config has {heads} attention heads and {kv_heads} key-value "
+                "heads; the first must be a multiple of the second."
+            )
+        if self.head_dim is None and self.hidden_size % heads:
+            raise ConfigError(
+                f"text_config.hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {heads}."
+            )
+
+
+@dataclass(frozen=True)
+class QuantizationConfig:
+    """How quantized weights are stored (mlx.core.quantize)."""
+
+    bits: int
+    group_size: int = 64
+    mode: str = "affine"
+
+    def __post_init__(self) -> None:
+        if self.bits not in (2, 3, 4, 5, 6, 8) or self.group_size not in (32, 64, 128):
+            raise ConfigError(
+                f"quantization of {self.bits} bits in groups of {self.group_size}; "
+                "expected 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128."
+            )
+
+
+@dataclass(frozen=True)
+class FastVLMConfig:
+    """A whole checkpoint: encoder, language model and how to talk to them."""
+
+    vision_config: VisionConfig
+    text_config: TextConfig
+    image_token_index: int  # the id that stands for an image, never embedded
+    eos_token_ids: tuple[int, ...]  # any of them ends an answer
+    max_length: int  # positions that prompt and answer may take together
+    image_mode: ImageMode = "pad"  # how training made pictures square
+    quantization: QuantizationConfig | None = None
+    source: str = ""  # where the weights came from
+    license: str = ""  # their licence, as the source names it
+
+    def __post_init__(self) -> None:
+        if self.image_mode not in IMAGE_MODES:
+            raise ConfigError(
+                f"image_mode is {self.image_mode!r}; expected one of {IMAGE_MODES}."
+            )
+        if not 0 < self.max_length < LARGEST_SIZE:
+            raise ConfigError(f"max_length {self.max_length} is not a context length.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from the contents of a stamped config.json."""
+        found = values.get(STAMP)
+        if found != FORMAT_VERSION:
+            raise ConfigError(
+                f"config.json has {STAMP} {found!r}; this version reads "
+                f"{FORMAT_VERSION}. Convert the original checkpoint again."
+            )
+        parts = dict(values)
+        parts["vision_config"] = _build(VisionConfig, values.get("vision_config"))
+        parts["text_config"] = _build(TextConfig, values.get("text_config"))
+        if parts.get("quantization") is not None:
+            parts["quantization"] = _build(QuantizationConfig, parts["quantization"])
+        return _build(cls, parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of a stamped config.json."""
+        return {STAMP: FORMAT_VERSION, "model_type": "fastvlm", **_plain(self)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file, or say what is wrong with it."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds {type(values).__name__}, not a JSON object.")
+    return values
+
+
+def is_converted(folder: Path) -> bool:
+    """Whether a folder holds this package's own format, by its stamp."""
+    config = folder / "config.json"
+    return config.is_file() and STAMP in read_json(config)
+
+
+def load_config(folder: Path) -> FastVLMConfig:
+    """Read the config.json of a converted folder."""
+    return FastVLMConfig.from_dict(read_json(folder / "config.json"))
+
+
+def _build(kind: type[_T], values: object) -> _T:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{kind.__name__} needs a JSON object, found {values!r}.")
+    known = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.name in values:
+            known[field.name] = _frozen(values[field.name])
+        elif field.default is dataclasses.MISSING:
+            raise ConfigError(f"{kind.__name__} lacks the key {field.name!r}.")
+    try:
+        return kind(**known)
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(f"{kind.__name__} cannot be built: {error}") from None
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(config)
+    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+def _check_sizes(config: Any) -> None:
+    """Every integer field must be a plausible size, alone or in a tuple."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if "int" not in str(field.type) or value is None:
+            continue
+        for number in numbers:
+            if type(number) is not int or not 0 < number < LARGEST_SIZE:
+                raise ConfigError(
+                    f"{type(config).__name__}.{field.name} is {value!r}; expected "
+                    f"whole numbers between 1 and {LARGEST_SIZE - 1}."
+                )
+
+
+def _check_stages(config: VisionConfig) -> None:
+    lengths = {
+        name: len(getattr(config, name))
+        for name in ("layers", "embed_dims", "mlp_dims", "token_mixers", "pos_embs")
+    }
+    if len(set(lengths.values())) != 1:
+        raise ConfigError(f"vision_config describes unequal stage counts: {lengths}.")
+    for mixer in config.token_mixers:
+        if mixer not in ("repmixer", "attention"):
+            raise ConfigError(f"vision_config has an unknown token mixer {mixer!r}.")
+    for mixer, width in zip(config.token_mixers, config.embed_dims, strict=True):
+        if mixer == "attention" and width % config.head_dim:
+            raise ConfigError(
+                f"An attention stage is {width} channels wide, not a multiple of "
+                f"head_dim {config.head_dim}."
+            )

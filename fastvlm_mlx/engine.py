@@ -1,0 +1,202 @@
+"""FastVLM, what a person holds: a picture and a question in, an answer out."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+from . import backend
+from .backend import mx
+from .config import FastVLMConfig, load_config
+from .errors import OptionError, PromptError
+from .generate import GenerationResult, TextStream, generate_step, make_sampler
+from .image import ImageSource, Pixels, open_image, prepare
+from .model import FastVLMModel
+from .options import GenerationOptions, parse_resolution
+from .prompt import ChatTokenizer, Message, Prompt
+from .resolve import EMBEDDED, resolve
+from .stopwatch import Stopwatch
+from .weights import load_model
+
+Images = ImageSource | Sequence[ImageSource] | None
+
+
+class FastVLM:
+    """A loaded model. `fastvlm_mlx.load` makes one.
+
+    >>> vlm = fastvlm_mlx.load("nano")
+    >>> vlm.generate("shape.png", "what color is the circle?").text
+    'red'
+    """
+
+    def __init__(
+        self, model: FastVLMModel, tokenizer: ChatTokenizer, config: FastVLMConfig
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.config = config
+        backend.configure()
+
+    def generate(
+        self,
+        image: Images,
+        prompt: str,
+        *,
+        system: str | None = None,
+        **options: Any,
+    ) -> GenerationResult:
+        """Answer a question, whole.
+
+        Args:
+            image: a path, bytes, a PIL image or a NumPy array; a list of them; or
+                None for text alone. Pictures stand where the prompt says `<image>`,
+                or before it.
+            prompt: the question.
+            system: replaces the checkpoint's system prompt.
+            **options: the fields of GenerationOptions. `resolution` may also be one
+                number or a text such as "512x768", `stop` one string.
+
+        Raises:
+            FastVLMError: see `fastvlm_mlx.errors`.
+        """
+        return self.stream(image, prompt, system=system, **options).result
+
+    def stream(
+        self,
+        image: Images,
+        prompt: str,
+        *,
+        system: str | None = None,
+        **options: Any,
+    ) -> TextStream:
+        """Answer a question as it is written; arguments as in `generate`.
+
+        Reading, encoding and prefill are on their way when this returns.
+        """
+        mx.reset_peak_memory()
+        chosen = _options(options)
+        watch = Stopwatch()
+        pixels = [self._pixels(source, chosen, watch) for source in _listed(image)]
+        features = [self._encode(picture) for picture in pixels]
+        watch.lap("encode")
+        built = self._prompt(prompt, system, features)
+        watch.lap("tokenize")
+        tokens = self._tokens(built, features, chosen, watch)
+        return TextStream(
+            tokens, built, self.tokenizer, self.config, chosen, watch.timings
+        )
+
+    def _pixels(
+        self, source: ImageSource, options: GenerationOptions, watch: Stopwatch
+    ) -> Pixels:
+        size = options.resolution or self.config.vision_config.image_size
+        self.config.vision_config.token_grid(size)  # refuse before decoding
+        image = open_image(source)
+        watch.lap("load_image")
+        pixels = prepare(image, size, options.image_mode or self.config.image_mode)
+        watch.lap("preprocess")
+        return pixels
+
+    def _encode(self, pixels: Pixels) -> mx.array:
+        """(H, W, 3) bytes to image_features (1, N, C), left running on the device."""
+        pixel_values = mx.array(pixels)[None].astype(self.model.embed_dtype) / 255
+        features = self.model.encode_image(pixel_values)
+        backend.start(features)
+        return features
+
+    def _prompt(
+        self, text: str, system: str | None, features: Sequence[mx.array]
+    ) -> Prompt:
+        if not text.strip():
+            raise PromptError("The prompt is empty; expected a question.")
+        messages = [Message("user", text, images=len(features))]
+        if system is not None:
+            messages.insert(0, Message("system", system))
+        return self.tokenizer.build(messages, [each.shape[1] for each in features])
+
+    def _tokens(
+        self,
+        prompt: Prompt,
+        features: Sequence[mx.array],
+        options: GenerationOptions,
+        watch: Stopwatch,
+    ) -> Iterator[int]:
+        if options.seed is not None:
+            mx.random.seed(options.seed)
+        projected = [self.model.project(each)[0] for each in features]
+        backend.start(*projected)
+        watch.lap("project")
+        inputs_embeds = self.model.splice(
+            prompt.token_ids, prompt.image_spans, projected
+        )
+
+        def wait_for_parts() -> None:
+            # everything is scheduled, so waiting in between delays nothing
+            watch.lap("prefill")
+            mx.eval(features)
+            watch.lap("encode")
+            mx.eval(projected)
+            watch.lap("project")
+
+        room = self.config.max_length - len(prompt)
+        tokens = generate_step(
+            self.model,
+            inputs_embeds,
+            self.model.make_cache(),
+            make_sampler(options, self.config.text_config.vocab_size),
+            min(options.max_tokens, room),
+            wait_for_parts,
+        )
+        return _timed(tokens, watch)
+
+
+def _timed(tokens: Iterator[int], watch: Stopwatch) -> Iterator[int]:
+    """Pass tokens on and note when the first one is there."""
+    first = next(tokens)
+    watch.lap("prefill")
+    yield first
+    yield from tokens
+
+
+def _listed(image: Images) -> Sequence[ImageSource]:
+    if image is None:
+        return []
+    return image if isinstance(image, list | tuple) else [image]  # type: ignore[list-item]
+
+
+def _options(given: dict[str, Any]) -> GenerationOptions:
+    known = {field.name for field in fields(GenerationOptions)}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise OptionError(
+            f"unknown option {', '.join(unknown)}; expected {', '.join(sorted(known))}."
+        )
+    if isinstance(given.get("stop"), str | list):
+        stop = given["stop"]
+        given = {**given, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
+    if isinstance(given.get("resolution"), int | str):
+        given = {**given, "resolution": parse_resolution(str(given["resolution"]))}
+    return GenerationOptions(**given)
+
+
+def load(
+    model: str | os.PathLike[str] = EMBEDDED,
+    *,
+    revision: str | None = None,
+    dtype: str | None = None,
+) -> FastVLM:
+    """Load a model.
+
+    Args:
+        model: "nano", the small model inside this package; a folder; or a hub id such
+            as "apple/FastVLM-0.5B". A PyTorch checkpoint is converted on first use.
+        revision: branch, tag or commit of a hub id.
+        dtype: "float32", "bfloat16" or "float16"; None picks the backend's own.
+
+    Raises:
+        FastVLMError: see `fastvlm_mlx.errors`.
+    """
+    folder = resolve(model, revision)
+    config = load_config(folder)
+    tokenizer = ChatTokenizer(folder, config)
+    return FastVLM(load_model(folder, dtype), tokenizer, config)

@@ -1,0 +1,45 @@
+"""The errors a caller may catch, as one family.
+
+* FastVLMError
+    * ConfigError      a config.json that cannot describe a model
+    * CheckpointError  weights that are missing, extra, misshapen or unreadable
+    * ImageError       a picture that cannot be opened or used
+    * PromptError      a prompt that cannot be built or does not fit the model
+    * OptionError      an argument outside its range
+    * HubError         a model that could not be downloaded
+
+Every message says what was found, what was expected and what to do next:
+
+    try:
+        vlm.generate("photo.jpg", "What is this?")
+    except fastvlm_mlx.FastVLMError as error:
+        print(error)
+"""
+
+
+class FastVLMError(Exception):
+    """Anything this package refuses or fails to do."""
+
+
+class ConfigError(FastVLMError):
+    """A config.json that cannot describe a model."""
+
+
+class CheckpointError(FastVLMError):
+    """Weights that are missing, extra, misshapen or unreadable."""
+
+
+class ImageError(FastVLMError):
+    """A picture that cannot be opened or used."""
+
+
+class PromptError(FastVLMError):
+    """A prompt that cannot be built or does not fit the model."""
+
+
+class OptionError(FastVLMError):
+    """An argument outside its range."""
+
+
+class HubError(FastVLMError):
+    """A model that could not be downloaded."""

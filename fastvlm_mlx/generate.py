@@ -1,0 +1,220 @@
+"""Embeddings in, tokens out; tokens in, text out; and what it cost.
+
+Two layers, as in mlx-lm: `generate_step` yields token ids, `TextStream` turns them
+into text as it is written and ends with a GenerationResult. This file knows no
+picture and no file. Sampling is passed in, so the loop has no temperature.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, Self, cast
+
+from .backend import mx
+from .config import FastVLMConfig
+from .language import KVCache
+from .mlx_lm_door import mlx_lm
+from .model import FastVLMModel
+from .options import GenerationOptions
+from .prompt import ChatTokenizer, Prompt
+from .stopping import StopFilter
+
+Sampler = Callable[[mx.array], mx.array]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+PREFILL_STEP = 2048
+"""Positions per prefill step: bounds the activations of a long prompt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Where the time of one answer went, in seconds.
+
+    On a GPU the parts overlap: each is the time that the caller waited for it and
+    not for another. Together, `decode` left out, they are `time_to_first_token`.
+    """
+
+    load_image: float = 0.0  # decode the file
+    preprocess: float = 0.0  # pad or crop, resize
+    tokenize: float = 0.0
+    encode: float = 0.0  # vision tower
+    project: float = 0.0
+    prefill: float = 0.0  # language model over the prompt, first token sampled
+    decode: float = 0.0  # every later token
+
+    @property
+    def time_to_first_token(self) -> float:
+        """From the call to the first token on the host."""
+        parts = (self.load_image, self.preprocess, self.tokenize)
+        return sum(parts) + self.encode + self.project + self.prefill
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationResult:
+    """An answer and what it cost."""
+
+    text: str
+    token_ids: tuple[int, ...]  # as generated, the end token left out
+    finish_reason: FinishReason
+    stop: str | None  # the end token or stop string that ended the answer
+    prompt_tokens: int  # positions, a picture counted in full
+    image_tokens: int  # of them, visual tokens
+    timings: Timings
+    peak_memory: int  # bytes
+
+    @property
+    def prompt_tps(self) -> float:
+        """Prompt positions per second of prefill."""
+        return self.prompt_tokens / max(self.timings.prefill, 1e-9)
+
+    @property
+    def generation_tps(self) -> float:
+        """Tokens per second after the first one."""
+        return max(len(self.token_ids) - 1, 0) / max(self.timings.decode, 1e-9)
+
+
+def make_sampler(options: GenerationOptions, vocab_size: int) -> Sampler:
+    """Logits (1, V) to a token (1,), by mlx-lm's samplers."""
+    if options.temperature == 0:
+        return lambda logits: mx.argmax(logits, axis=-1)
+    sample: Sampler = mlx_lm("sample_utils").make_sampler(
+        temp=options.temperature,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        top_k=options.top_k if options.top_k < vocab_size else 0,
+    )
+
+    def from_logits(logits: mx.array) -> mx.array:
+        logits = logits.astype(mx.float32)
+        return sample(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
+
+    return from_logits
+
+
+def generate_step(
+    model: FastVLMModel,
+    inputs_embeds: mx.array,
+    cache: KVCache,
+    sampler: Sampler,
+    max_tokens: int,
+    on_scheduled: Callable[[], None] = lambda: None,
+) -> Iterator[int]:
+    """Yield token ids, the next one computed while the caller uses this one.
+
+    Args:
+        inputs_embeds: (1, L, D), the whole prompt.
+        cache: KV caches; filled in place.
+        on_scheduled: called once, when all work for the first token is on the
+            device and nothing has been waited for yet.
+    """
+    token = sampler(_prefill(model, inputs_embeds, cache))
+    mx.async_eval(token)
+    on_scheduled()
+    for remaining in range(max_tokens - 1, -1, -1):
+        if remaining:
+            following = sampler(model.decode(token, cache))
+            mx.async_eval(following)
+        yield cast(int, token.item())
+        if remaining:
+            token = following
+
+
+def _prefill(model: FastVLMModel, inputs_embeds: mx.array, cache: KVCache) -> mx.array:
+    """Logits of the last position, (1, V)."""
+    length, done = inputs_embeds.shape[1], 0
+    while length - done > PREFILL_STEP:
+        model.prefill(inputs_embeds[:, done : done + PREFILL_STEP], cache)
+        mx.eval([layer.state for layer in cache])
+        done += PREFILL_STEP
+    return model.prefill(inputs_embeds[:, done:], cache)
+
+
+class TextStream:
+    """An answer as it is written: iterate for text, then read `result`.
+
+    >>> stream = vlm.stream("photo.jpg", "What is this?")
+    >>> for text in stream:
+    ...     print(text, end="", flush=True)
+    >>> stream.result.finish_reason
+    'stop'
+    """
+
+    def __init__(
+        self,
+        tokens: Iterator[int],
+        prompt: Prompt,
+        tokenizer: ChatTokenizer,
+        config: FastVLMConfig,
+        options: GenerationOptions,
+        timings: Callable[[], Timings],
+    ) -> None:
+        self._tokens = tokens
+        self._prompt = prompt
+        self._tokenizer = tokenizer
+        self._end_ids = frozenset(config.eos_token_ids)
+        self._decoder = tokenizer.stream_decoder()
+        self._filter = StopFilter(options.stop)
+        self._timings = timings
+        self._first_token_at = 0.0
+        self._ids: list[int] = []
+        self._text: list[str] = []
+        self._result: GenerationResult | None = None
+        self._pieces = self._run()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        """End the answer here; `result` then says "cancelled"."""
+        self._pieces.close()
+        if self._result is None:
+            self._finish("cancelled", None)
+
+    @property
+    def result(self) -> GenerationResult:
+        """The whole answer; reads the stream to its end first."""
+        for _ in self:
+            pass
+        assert self._result is not None
+        return self._result
+
+    def _run(self) -> Generator[str, None, None]:
+        for token in self._tokens:
+            self._first_token_at = self._first_token_at or time.perf_counter()
+            if token in self._end_ids:
+                yield from self._emit(self._tail())
+                return self._finish("stop", self._tokenizer.token_text(token))
+            self._ids.append(token)
+            yield from self._emit(self._filter.feed(self._decoder.feed(token)))
+            if self._filter.matched is not None:
+                return self._finish("stop", self._filter.matched)
+        yield from self._emit(self._tail())
+        self._finish("length", None)
+
+    def _tail(self) -> str:
+        """What is still held back when no more tokens come."""
+        text = self._filter.feed(self._decoder.flush())
+        return text if self._filter.matched else text + self._filter.flush()
+
+    def _emit(self, text: str) -> Iterator[str]:
+        if text:
+            self._text.append(text)
+            yield text
+
+    def _finish(self, reason: FinishReason, stop: str | None) -> None:
+        if self._filter.matched is not None:
+            reason, stop = "stop", self._filter.matched
+        decode = time.perf_counter() - (self._first_token_at or time.perf_counter())
+        self._result = GenerationResult(
+            text="".join(self._text),
+            token_ids=tuple(self._ids),
+            finish_reason=reason,
+            stop=stop,
+            prompt_tokens=len(self._prompt),
+            image_tokens=sum(length for _, length in self._prompt.image_spans),
+            timings=replace(self._timings(), decode=decode),
+            peak_memory=mx.get_peak_memory(),
+        )

@@ -1,0 +1,225 @@
+"""A picture in, pixels out: (H, W, 3) uint8, upright RGB, at the model's size.
+
+The pixels equal those of the reference: LLaVA's expand-to-square on black (mode
+"pad", what FastVLM was trained with) or CLIPImageProcessor's centre crop (mode
+"crop", what the transformers port and Apple's app do), both with PIL's bicubic
+filter. Values stay bytes here; the model's input is them divided by 255. This is
+the only file that knows PIL, and it knows nothing of tokens.
+"""
+
+import io
+import os
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .config import IMAGE_MODES, ImageMode
+from .errors import ImageError, OptionError
+
+ImageSource: TypeAlias = (
+    str | os.PathLike[str] | bytes | Image.Image | NDArray[np.generic]
+)
+Pixels: TypeAlias = NDArray[np.uint8]
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own bound for a decompression bomb: half a gigabyte of RGB."""
+
+MAX_ASPECT = 100
+"""A longer strip would leave next to nothing of its short side."""
+
+_STRIPE = 512  # rows padded at a time, so that no square of the long side is built
+
+_EXIF_FAULTS = (ValueError, TypeError, KeyError, SyntaxError, ArithmeticError, OSError)
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """Decode a picture, turn it upright and make it RGB.
+
+    Args:
+        source: a path, the bytes of a picture file, a PIL image, or a NumPy array:
+            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of uint8, or of floats
+            in [0, 1].
+
+    Raises:
+        ImageError: no picture can be read from the source, or it is too large or
+            too narrow to be used.
+    """
+    if isinstance(source, np.ndarray):
+        return _checked(_from_array(source), "the array")
+    if isinstance(source, Image.Image):
+        return _upright_rgb(_checked(source, "the image"), "the image")
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_file(bytes(source), "the image data")
+    if isinstance(source, str | os.PathLike):
+        return _from_file(_read(Path(source)), str(source))
+    raise ImageError(
+        f"An image cannot be a {type(source).__name__}; "
+        "expected a path, bytes, a PIL image or a NumPy array."
+    )
+
+
+def prepare(image: Image.Image, size: tuple[int, int], mode: ImageMode) -> Pixels:
+    """Bring an RGB image to the model's size.
+
+    Args:
+        image: any size, mode "RGB".
+        size: (H, W) in pixels.
+        mode: "pad" centres the whole picture on black; "crop" fills the frame and
+            cuts what stands out.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    if mode not in IMAGE_MODES:
+        raise OptionError(f"image_mode is {mode!r}; expected one of {IMAGE_MODES}.")
+    fit: Callable[[Image.Image, int, int], Image.Image]
+    fit = _pad if mode == "pad" else _crop
+    return np.asarray(fit(image, *size))
+
+
+def _pad(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Pad to the target's aspect ratio on black, then resize.
+
+    PIL resizes rows first, then columns, and rounds between the two. So rows may
+    be padded and resized a stripe at a time and black rows need no work at all:
+    the result is the same to the bit, without the padded original in memory.
+    """
+    frame_width = max(image.width, -(-image.height * width // height))
+    frame_height = max(image.height, -(-image.width * height // width))
+    left = (frame_width - image.width) // 2
+    top = (frame_height - image.height) // 2
+    rows = Image.new("RGB", (width, frame_height))
+    for start in range(0, image.height, _STRIPE):
+        end = min(start + _STRIPE, image.height)
+        stripe = Image.new("RGB", (frame_width, end - start))
+        stripe.paste(image.crop((0, start, image.width, end)), (left, 0))
+        rows.paste(_resize(stripe, width, end - start), (0, top + start))
+    return _resize(rows, width, height)
+
+
+def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Resize until the frame is covered, then cut the middle (CLIPImageProcessor)."""
+    if height * image.width >= width * image.height:
+        covering = (height * image.width // image.height, height)
+    else:
+        covering = (width, width * image.height // image.width)
+    left, top = (covering[0] - width) // 2, (covering[1] - height) // 2
+    resized = _resize(image, *covering)
+    return resized.crop((left, top, left + width, top + height))
+
+
+def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _read(path: Path) -> bytes:
+    if "://" in str(path) or str(path).startswith(("http:/", "https:/")):
+        raise ImageError(f"{path} is a URL; download the picture and give its path.")
+    try:
+        return path.expanduser().read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist; expected a picture file.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path} cannot be read: {reason}.") from None
+
+
+def _from_file(data: bytes, name: str) -> Image.Image:
+    if not data:
+        raise ImageError(f"{name} is empty; expected a picture file.")
+    try:
+        with warnings.catch_warnings():  # our own bound is checked below
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{name} is not a picture that Pillow can read; "
+            "expected for example PNG, JPEG, WebP, GIF, BMP or TIFF."
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} is too large: {error}") from None
+    except Exception as error:  # decoders raise nearly anything on damaged headers
+        raise ImageError(f"{name} has a damaged header: {error}.") from None
+    return _upright_rgb(_checked(image, name), name)
+
+
+def _checked(image: Image.Image, name: str) -> Image.Image:
+    """Refuse by the size in the header, before any pixel is decoded."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {width}x{height} pixels; at most {MAX_PIXELS:,} are decoded. "
+            "Make it smaller first."
+        )
+    if min(width, height) == 0 or max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            f"{name} has {width}x{height} pixels; the long side may be at most "
+            f"{MAX_ASPECT} times the short one. Cut it into parts."
+        )
+    return image
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    try:
+        image.load()
+    except Exception as error:  # decoders raise nearly anything on damaged data
+        raise ImageError(f"{name} is damaged or cut off: {error}.") from None
+    return _to_rgb(_upright(image), name)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; damaged metadata does not spoil a good picture."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (*_EXIF_FAULTS, struct.error):
+        return image
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _from_array(_sixteen_to_eight(np.asarray(image), name))
+    if image.mode == "F":
+        raise ImageError(f"{name} holds floating-point pixels; save it with 8 bits.")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _sixteen_to_eight(values: NDArray[np.generic], name: str) -> Pixels:
+    """16-bit grey to 8 bits. PIL's convert("RGB") would clip it to white."""
+    wide = values.astype(np.int64)
+    if wide.min() < 0 or wide.max() > 65535:
+        raise ImageError(f"{name} holds 32-bit pixels; save it with 8 or 16 bits.")
+    return ((wide + 128) // 257).astype(np.uint8)
+
+
+def _from_array(array: NDArray[np.generic]) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4)):
+        raise ImageError(
+            f"An image array has the shape {array.shape}; expected (H, W), (H, W, 1), "
+            "(H, W, 3) or (H, W, 4)."
+        )
+    if 0 in array.shape:
+        raise ImageError(f"An image array has the shape {array.shape}: no pixels.")
+    return Image.fromarray(_to_bytes(array)).convert("RGB")
+
+
+def _to_bytes(array: NDArray[np.generic]) -> Pixels:
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8, copy=False)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ImageError(
+            f"An image array holds {array.dtype}; expected uint8, or floats in [0, 1]."
+        )
+    floats = array.astype(np.float64)
+    if not (np.isfinite(floats).all() and floats.min() >= 0 and floats.max() <= 1):
+        raise ImageError("An image array of floats must stay within [0, 1].")
+    return np.round(floats * 255).astype(np.uint8)

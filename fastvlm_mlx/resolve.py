@@ -1,0 +1,124 @@
+"""From what a person calls a model to a converted folder on this disk.
+
+"nano" is the model inside the package. A folder in this package's format is used
+as it is. A PyTorch folder, or a hub id such as "apple/FastVLM-0.5B", is converted
+once into a cache folder, under a name that changes with its files.
+"""
+
+import hashlib
+import importlib
+import logging
+import os
+import re
+from pathlib import Path
+
+from .config import is_converted, load_config
+from .errors import CheckpointError, FastVLMError, HubError
+
+EMBEDDED = "nano"
+
+CACHE_VARIABLE = "FASTVLM_MLX_CACHE"
+"""Environment variable that moves the cache folder."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+_HUB_FILES = [
+    "*.json",
+    "*.jinja",
+    "*.safetensors",
+    "merges.txt",
+    "LICENSE*",
+    "README.md",
+]
+
+_log = logging.getLogger(__name__)
+
+
+def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
+    """Find a converted folder for a model, converting it on first use.
+
+    Args:
+        model: "nano", a folder, or a hub id.
+        revision: branch, tag or commit of a hub id.
+
+    Raises:
+        CheckpointError: nothing usable is there.
+        HubError: the download failed.
+    """
+    if model == EMBEDDED:
+        return Path(__file__).parent / "assets" / EMBEDDED
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _converted(folder, name=folder.resolve().name)
+    if folder.exists():
+        raise CheckpointError(f"{model} is a file; expected a model folder.")
+    if not _HUB_ID.fullmatch(str(model)):
+        raise CheckpointError(
+            f"{model!r} is not a folder here; expected {EMBEDDED!r}, a model folder, "
+            'or a hub id such as "apple/FastVLM-0.5B".'
+        )
+    return _converted(download(str(model), revision), name=str(model))
+
+
+def download(repo_id: str, revision: str | None = None) -> Path:
+    """Bring the files of a model from the Hugging Face hub, or find them cached."""
+    from huggingface_hub import snapshot_download  # takes 0.2 s to import
+
+    _log.info("Fetching %s from the Hugging Face hub.", repo_id)
+    try:
+        folder = snapshot_download(
+            repo_id, revision=revision, allow_patterns=_HUB_FILES
+        )
+    except Exception as error:  # the hub client's errors share no base class
+        reason = str(error).strip().split("\n")[0]
+        raise HubError(
+            f"{repo_id} could not be fetched ({type(error).__name__}: {reason}). Check "
+            "the name and the network, or give the path of a downloaded folder."
+        ) from None
+    return Path(folder)
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept; FASTVLM_MLX_CACHE moves it."""
+    if CACHE_VARIABLE in os.environ:
+        return Path(os.environ[CACHE_VARIABLE]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "fastvlm-mlx"
+
+
+def _converted(folder: Path, name: str) -> Path:
+    if is_converted(folder):
+        return folder
+    safe_name = re.sub(r"[^\w.-]+", "--", name).strip("-") or "model"
+    target = cache_folder() / f"{safe_name}-{_fingerprint(folder)}"
+    if not target.is_dir():
+        _log.info("Converting %s once into %s.", name, target)
+        _convert(folder, target, name)
+        _show_license(target)
+    return target
+
+
+def _convert(folder: Path, target: Path, name: str) -> None:
+    """By name only: the converter imports the runtime, not the other way round."""
+    module = importlib.import_module("fastvlm_mlx.convert")
+    try:
+        module.convert_checkpoint(folder, target, source_name=name)
+    except FastVLMError:
+        if not target.is_dir():  # else another process was faster, which is as good
+            raise
+
+
+def _show_license(folder: Path) -> None:
+    license_name = load_config(folder).license
+    if license_name:
+        _log.info("Licence of the weights: %s (%s).", license_name, folder / "LICENSE")
+
+
+def _fingerprint(folder: Path) -> str:
+    """Changes when a file of the folder does, without reading the weights."""
+    digest = hashlib.sha256(str(folder.resolve()).encode())
+    for file in sorted(folder.iterdir()):
+        if file.is_file():
+            status = file.stat()
+            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,112 @@
+"""A converted folder in, a model with its weights out; strictly."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from .backend import mx, pick_dtype
+from .config import FORMAT_VERSION, STAMP, FastVLMConfig, load_config, read_json
+from .errors import CheckpointError
+from .model import FastVLMModel
+
+Weights = Mapping[str, mx.array]
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
+    """Build the network of a converted folder and give it its weights.
+
+    Args:
+        dtype: "float32", "bfloat16" or "float16" to compute in; None picks the
+            backend's own. Scales and biases of quantized layers follow it, since
+            they decide what the layer's output is.
+
+    Raises:
+        ConfigError, CheckpointError: the folder is not whole.
+    """
+    config = load_config(folder)
+    weights = _read_weights(folder)
+    model = _build(config, weights)
+    _check(model, weights, folder)
+    target = pick_dtype(dtype)
+    model.load_weights(
+        [(name, _cast(array, target)) for name, array in weights.items()]
+    )
+    model.eval()
+    try:
+        mx.eval(model.parameters())
+    except RuntimeError as error:  # a file shorter than its header says
+        raise CheckpointError(
+            f"{folder}: the weights cannot be read: {error}"
+        ) from None
+    return model
+
+
+def _build(config: FastVLMConfig, weights: Weights) -> FastVLMModel:
+    model = FastVLMModel(config)
+    if config.quantization:
+        nn.quantize(
+            model,
+            group_size=config.quantization.group_size,
+            bits=config.quantization.bits,
+            mode=config.quantization.mode,
+            # the file says which layers are quantized
+            class_predicate=lambda path, _: f"{path}.scales" in weights,
+        )
+    return model
+
+
+def _read_weights(folder: Path) -> dict[str, mx.array]:
+    weights: dict[str, mx.array] = {}
+    for file in _weight_files(folder):
+        try:
+            arrays, metadata = cast(
+                tuple[dict[str, mx.array], dict[str, str]],
+                mx.load(str(file), return_metadata=True),
+            )
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{file} cannot be read: {error}") from None
+        if metadata.get(STAMP) != str(FORMAT_VERSION):
+            raise CheckpointError(
+                f"{file} has {STAMP} {metadata.get(STAMP)!r}, expected "
+                f"{str(FORMAT_VERSION)!r}. Convert the original checkpoint again."
+            )
+        weights.update(arrays)
+    return weights
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / INDEX_FILE).is_file():
+        names = set(read_json(folder / INDEX_FILE).get("weight_map", {}).values())
+    else:
+        names = {WEIGHTS_FILE}
+    files = [folder / Path(str(name)).name for name in sorted(names)]
+    for file in files:
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing; convert the checkpoint again.")
+    return files
+
+
+def _check(model: FastVLMModel, weights: Weights, folder: Path) -> None:
+    """Name everything missing, extra or misshapen, instead of the first only."""
+    expected = dict(tree_flatten(model.parameters()))
+    faults = [f"missing {name}" for name in expected if name not in weights]
+    faults += [f"unknown {name}" for name in weights if name not in expected]
+    faults += [
+        f"{name} has the shape {weights[name].shape}, expected {array.shape}"
+        for name, array in expected.items()
+        if name in weights and weights[name].shape != array.shape
+    ]
+    if faults:
+        shown = "; ".join(faults[:5])
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise CheckpointError(f"{folder} does not hold its model: {shown}{more}.")
+
+
+def _cast(array: mx.array, dtype: mx.Dtype) -> mx.array:
+    return array.astype(dtype) if mx.issubdtype(array.dtype, mx.floating) else array
