@@ -7,8 +7,9 @@ from typing import cast
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from .backend import mx, pick_dtype
+from .backend import current, mx, pick_dtype
 from .config import FORMAT_VERSION, STAMP, FastVLMConfig, load_config, read_json
+from .dequantize import dense_fits, dequantize
 from .errors import CheckpointError
 from .model import FastVLMModel
 
@@ -38,6 +39,8 @@ def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
         [(name, _cast(array, target)) for name, array in weights.items()]
     )
     model.eval()
+    if current() == "cpu" and dense_fits(model):
+        dequantize(model)
     try:
         mx.eval(model.parameters())
     except RuntimeError as error:  # a file shorter than its header says

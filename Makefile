@@ -1,0 +1,57 @@
+# The two commands of the README, and what CI runs. Needs python3 (3.11 or later),
+# make and a package registry; everything is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types parity smoke evaluate clean
+
+demo: $(VENV)/.installed
+	$(BIN)/fastvlm-mlx generate --image docs/pictures/demo.png --stats \
+		--prompt "what color is the shape?"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-parity
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+parity: $(VENV)/.installed-parity
+	$(BIN)/python -m pytest -q -m parity
+
+smoke:
+	PYTHON=$(PYTHON) .ci/smoke-wheel
+
+evaluate: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.nano.evaluate
+
+clean:
+	rm -rf $(VENV) .venv-wheel build/wheel
+
+# One stamp per set of packages, so that a second run installs nothing.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or later is needed, this is {sys.version.split()[0]}. Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# timm asks for torchvision, which the parity tests do without: it comes alone.
+$(VENV)/.installed-parity: pyproject.toml | $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[parity]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'timm==1.0.31'
+	@touch $@

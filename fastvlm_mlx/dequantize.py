@@ -1,0 +1,63 @@
+"""Quantized layers as dense ones, for the CPU.
+
+MLX's CPU kernels for packed weights reach about 3 GFLOP/s, thirty times less than a
+float32 matmul through BLAS, and even a single row is faster from a dense copy
+(benchmarks/README.md). So on the CPU quantization saves disk and download, and memory
+only where a dense copy does not fit. The numbers are the same: the dense weights are
+exactly what the packed ones stand for.
+"""
+
+import os
+
+import mlx.nn as nn
+from mlx.utils import tree_map_with_path
+
+from .backend import mx
+
+
+def dequantize(model: nn.Module) -> None:
+    """Replace every quantized Linear and Embedding of a model by a dense one."""
+    leaves = tree_map_with_path(
+        lambda _, module: _dense(module),
+        model.leaf_modules(),
+        is_leaf=nn.Module.is_module,
+    )
+    model.update_modules(leaves)
+
+
+def dense_fits(model: nn.Module) -> bool:
+    """Whether a float32 copy would take at most half of this machine's memory."""
+    weights = sum(
+        module.weight.size * 32 // module.bits
+        for _, module in model.named_modules()
+        if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding)
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(4 * weights) <= memory // 2
+
+
+def _dense(module: nn.Module) -> nn.Module:
+    if isinstance(module, nn.QuantizedEmbedding):
+        rows, columns = _dequantized(module).shape
+        dense: nn.Module = nn.Embedding(rows, columns)
+    elif isinstance(module, nn.QuantizedLinear):
+        rows, columns = _dequantized(module).shape
+        dense = nn.Linear(columns, rows, bias="bias" in module)
+        if "bias" in module:
+            dense.bias = module.bias
+    else:
+        return module
+    dense.weight = _dequantized(module)
+    return dense
+
+
+def _dequantized(module: nn.Module) -> mx.array:
+    """(rows, columns), lazily."""
+    return mx.dequantize(
+        module.weight,
+        module.scales,
+        module.get("biases"),
+        module.group_size,
+        module.bits,
+        module.mode,
+    )

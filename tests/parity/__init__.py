@@ -1,0 +1,1 @@
+"""Comparison with the PyTorch implementations, on random weights (marker `parity`)."""
