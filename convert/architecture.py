@@ -25,6 +25,7 @@ DEFAULT_RESOLUTION = 1024
 
 FASTVITHD_WIDTHS = (96, 192, 384, 768, 1536)
 FASTVITHD_LAYERS = (2, 12, 24, 4, 2)
+FASTVITHD_POS_EMBS = (False, False, False, True, True)
 
 _LANGUAGE_MODELS = {"llava_qwen2": "qwen2", "llava_llama": "llama", "llava": "llama"}
 
@@ -42,6 +43,20 @@ def describe(
 ) -> FastVLMConfig:
     """Build the config of a checkpoint; decides about the head (`tied_head`)."""
     values = read_json(folder / "config.json")
+    try:
+        return _config(folder, values, tensors, tokens, source, license)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{folder / 'config.json'} makes no sense: {error}") from None
+
+
+def _config(
+    folder: Path,
+    values: Json,
+    tensors: Tensors,
+    tokens: SpecialTokens,
+    source: str,
+    license: str,
+) -> FastVLMConfig:
     text = _text_values(values)
     text_config = text_config_from(text, tied_head(tensors, values, text))
     vision_config = vision_config_from(tensors, image_size(folder, values))
@@ -63,10 +78,10 @@ def vision_config_from(tensors: Tensors, size: tuple[int, int]) -> VisionConfig:
     """Read the tower's sizes from its tensors."""
     layers = _layers(tensors)
     fc1 = [
-        tensors.shape(f"{TOWER}stages.{stage}.blocks.0.mlp.fc1.weight")
+        tensors.shape(f"{TOWER}stages.{stage}.blocks.0.mlp.fc1.weight", 4)
         for stage in range(len(layers))
     ]
-    se_dim, hidden_size = tensors.shape(f"{TOWER}final_conv.se.fc1.weight")[:2]
+    se_dim, hidden_size = tensors.shape(f"{TOWER}final_conv.se.fc1.weight", 4)[:2]
     config = VisionConfig(
         image_size=size,
         layers=layers,
@@ -89,7 +104,7 @@ def vision_config_from(tensors: Tensors, size: tuple[int, int]) -> VisionConfig:
 def text_config_from(values: Json, tied: bool) -> TextConfig:
     """Read the language model's sizes from its part of config.json."""
     for key in _TEXT_SIZES:
-        if key not in values:
+        if values.get(key) is None:
             raise ConfigError(
                 f"config.json does not state the {key} of the language model."
             )
@@ -125,7 +140,7 @@ def tied_head(tensors: Tensors, values: Json, text: Json) -> bool:
     if head not in tensors:
         flags = (values.get("tie_word_embeddings"), text.get("tie_word_embeddings"))
         return any(flags)
-    if tensors.shape(head) != tensors.shape(embedding):
+    if tensors.shape(head, 2) != tensors.shape(embedding, 2):
         return False
     if not mx.array_equal(tensors.arrays[head], tensors.arrays[embedding]).item():
         return False
@@ -190,11 +205,18 @@ def _has(tensors: Tensors, pattern: str) -> bool:
 
 
 def _check_known(config: VisionConfig) -> None:
-    """A whole block lost from the real tower leaves no gap that shapes would show."""
-    if config.embed_dims == FASTVITHD_WIDTHS and config.layers != FASTVITHD_LAYERS:
+    """A whole part lost from the real tower leaves no gap that shapes would show."""
+    if config.embed_dims != FASTVITHD_WIDTHS:
+        return
+    if config.layers != FASTVITHD_LAYERS:
         raise CheckpointError(
             f"The vision tower has {config.layers} blocks per stage; "
             f"FastViTHD has {FASTVITHD_LAYERS}."
+        )
+    if config.pos_embs != FASTVITHD_POS_EMBS:
+        raise CheckpointError(
+            "The vision tower lacks a position embedding (RepCPE): stages have "
+            f"{config.pos_embs}, FastViTHD {FASTVITHD_POS_EMBS}."
         )
 
 

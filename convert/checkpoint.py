@@ -70,7 +70,7 @@ def convert_checkpoint(
             cannot be written. Then nothing is left behind.
     """
     source, output = Path(source), Path(output)
-    _check_source(source, dtype)
+    _check_source(source, output, dtype)
     arrays = read_tensors(source)
     tensors, dropped = rename(arrays)
     files = read_tokenizer(source)
@@ -102,7 +102,7 @@ def convert_checkpoint(
     return report
 
 
-def _check_source(source: Path, dtype: str | None) -> None:
+def _check_source(source: Path, output: Path, dtype: str | None) -> None:
     if dtype is not None and dtype not in DTYPES:
         raise OptionError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.")
     if not source.is_dir():
@@ -116,6 +116,10 @@ def _check_source(source: Path, dtype: str | None) -> None:
     if is_converted(source):
         raise CheckpointError(
             f"{source} is converted already. Use it as it is, or convert the original."
+        )
+    if output.resolve() in (source.resolve(), *source.resolve().parents):
+        raise CheckpointError(
+            f"{output} is the source, or a folder around it; choose another output."
         )
 
 
@@ -152,5 +156,13 @@ def _license(source: Path) -> str:
     """The licence that a model card's front matter names."""
     card = source / "README.md"
     text = card.read_text("utf-8", errors="replace") if card.is_file() else ""
-    found = re.search(r"^license(?:_name)?:\s*(\S+)", text, re.MULTILINE)
-    return found[1] if found else ""
+    front = re.match(r"---\n(.*?)^---", text, re.DOTALL | re.MULTILINE)
+    stated = dict(
+        re.findall(
+            r"^(license|license_name): *[\"']?([\w.-]+)",
+            front[1] if front else "",
+            re.MULTILINE,
+        )
+    )
+    # beside a name of its own a licence is called "other"
+    return stated.get("license_name") or stated.get("license") or ""

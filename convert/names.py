@@ -137,18 +137,25 @@ def rename(arrays: dict[str, mx.array]) -> tuple[Tensors, dict[str, str]]:
 
     Returns:
         The tensors, and by source name the reason for each one dropped.
+
+    Raises:
+        CheckpointError: an unknown layout, or two tensors for one place.
     """
     layout = detect_layout(arrays)
     naming = Naming(layout, _stages(arrays, _PREFIXES[layout][0][0]))
     kept: dict[str, mx.array] = {}
+    origins: dict[str, str] = {}
     dropped: dict[str, str] = {}
     for name, array in arrays.items():
-        reason = _reason_to_drop(naming.ours(name))
-        if reason:
+        ours = naming.ours(name)
+        if reason := _reason_to_drop(ours):
             dropped[name] = reason
+        elif ours in kept:
+            raise CheckpointError(f"{origins[ours]} and {name} are the same tensor.")
         else:
-            kept[naming.ours(name)] = array
-    return Tensors(kept, naming.theirs), dropped
+            kept[ours], origins[ours] = array, name
+    # a name that follows no rule has no way back but the one it came
+    return Tensors(kept, lambda name: origins.get(name) or naming.theirs(name)), dropped
 
 
 def _reason_to_drop(name: str) -> str | None:

@@ -46,11 +46,16 @@ class Tensors:
         compiled = re.compile(pattern)
         return [found for name in self.arrays if (found := compiled.match(name))]
 
-    def shape(self, name: str) -> Shape:
+    def shape(self, name: str, axes: int) -> Shape:
         """The shape of a tensor that the architecture is read from."""
         if name not in self.arrays:
             raise CheckpointError(f"The checkpoint lacks {self.origin(name)}.")
-        return tuple(self.arrays[name].shape)
+        shape = tuple(self.arrays[name].shape)
+        if len(shape) != axes:
+            raise CheckpointError(
+                f"{self.origin(name)} has the shape {shape}, expected {axes} axes."
+            )
+        return shape
 
     def take(self, name: str, *shape: int) -> mx.array:
         """The array of that shape, in the file's dtype; zeros if there is none."""
@@ -64,6 +69,11 @@ class Tensors:
                 f"expected {shape}"
             )
             return mx.zeros(shape)
+        if not mx.issubdtype(array.dtype, mx.floating):
+            self.faults.append(
+                f"{self.origin(name)} holds {_dtype_name(array)}, "
+                "expected floating-point numbers"
+            )
         return array
 
     def drop(self, name: str, reason: str) -> None:
@@ -79,6 +89,10 @@ class Tensors:
             rest = len(self.faults) - _SHOWN
             more = f"; and {rest} more" if rest > 0 else ""
             raise CheckpointError(f"The checkpoint does not fit: {shown}{more}.")
+
+
+def _dtype_name(array: mx.array) -> str:
+    return str(array.dtype).removeprefix("mlx.core.")
 
 
 def read_tensors(folder: Path) -> dict[str, mx.array]:

@@ -20,7 +20,7 @@ from tokenizers import (
     pre_tokenizers,
 )
 
-from fastvlm_mlx.config import read_json
+from fastvlm_mlx.config import LARGEST_SIZE, read_json
 from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.prompt import IMAGE_MARKER, TEMPLATE_FILE
 
@@ -63,7 +63,9 @@ class TokenizerFiles:
 
     def write(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
-        self.tokenizer.save(str(folder / "tokenizer.json"))
+        # not `save`, whose errors are no OSErrors
+        text = self.tokenizer.to_str(pretty=True)
+        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
         text = json.dumps(self.config, indent=2, ensure_ascii=False)
         (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
 
@@ -111,22 +113,26 @@ def _qwen2(folder: Path, config: dict[str, Any]) -> Tokenizer:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    for token in _added_tokens(folder, config):
-        tokenizer.add_special_tokens([token])
+    # by rising id, the order that gives them their ids again
+    for number, token in sorted(_added_tokens(folder, config).items()):
+        tokenizer.add_tokens([token])
+        if tokenizer.token_to_id(token.content) != number:
+            raise ValueError(f"{token.content} cannot have the id {number}")
     return tokenizer
 
 
-def _added_tokens(folder: Path, config: dict[str, Any]) -> list[AddedToken]:
-    """Special tokens by rising id, the order that gives them their ids again."""
+def _added_tokens(folder: Path, config: dict[str, Any]) -> dict[int, AddedToken]:
     listed = config.get("added_tokens_decoder")
-    if isinstance(listed, dict):
-        names = {int(number): token["content"] for number, token in listed.items()}
-    elif (folder / "added_tokens.json").is_file():
+    if listed and isinstance(listed, dict):
+        return {int(number): _added_token(**token) for number, token in listed.items()}
+    if (folder / "added_tokens.json").is_file():
         added = read_json(folder / "added_tokens.json")
-        names = {int(number): name for name, number in added.items()}
-    else:
-        names = {}
-    return [AddedToken(names[number], normalized=False) for number in sorted(names)]
+        return {int(number): _added_token(name) for name, number in added.items()}
+    return {}
+
+
+def _added_token(content: str, special: bool = True, **_: Any) -> AddedToken:
+    return AddedToken(content, special=special, normalized=False)
 
 
 def _template(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> str:
@@ -146,15 +152,24 @@ def _template(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> str
 def _special_tokens(tokenizer: Tokenizer, config: dict[str, Any]) -> SpecialTokens:
     image = tokenizer.token_to_id(IMAGE_MARKER)
     assert image is not None  # added when it was read
-    ends = [tokenizer.token_to_id(name) for name in (*END_TOKENS, _eos(config))]
-    limit = config.get("model_max_length")
+    ends = [tokenizer.token_to_id(name) for name in (*END_TOKENS, *_eos(config))]
     return SpecialTokens(
         image=image,
         ends=tuple(sorted({end for end in ends if end is not None})),
-        max_length=int(limit) if isinstance(limit, int | float) else None,
+        max_length=_max_length(config),
     )
 
 
-def _eos(config: dict[str, Any]) -> str:
+def _max_length(config: dict[str, Any]) -> int | None:
+    """The stated limit; transformers writes a very large number for none."""
+    limit = config.get("model_max_length")
+    if isinstance(limit, int | float) and 0 < limit < LARGEST_SIZE:
+        return int(limit)
+    return None
+
+
+def _eos(config: dict[str, Any]) -> list[str]:
+    """The end token that the config names, if it does."""
     eos = config.get("eos_token")
-    return str(eos["content"] if isinstance(eos, dict) else eos)
+    name = eos.get("content") if isinstance(eos, dict) else eos
+    return [name] if isinstance(name, str) else []

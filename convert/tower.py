@@ -103,9 +103,13 @@ def _rep_block(
 def _rep_mixer(tensors: Tensors, name: str, width: int, kernel: int) -> Conv:
     if not _has(tensors, f"{name}.mixer"):
         return _conv(tensors, f"{name}.reparam_conv", width, 1, kernel)
+    mixer = _mobileone(
+        tensors, f"{name}.mixer", width, width, kernel, groups=width, scale_branch=True
+    )
+    skip = _batch_norm(tensors, f"{name}.norm.identity", width)
     return rep_mixer(
-        mixer=_mobileone(tensors, f"{name}.mixer", width, width, kernel, groups=width),
-        norm=_mobileone(tensors, f"{name}.norm", width, width, kernel, groups=width),
+        mixer=mixer,
+        norm=fuse_batch_norm(identity_kernel(width, 1, kernel), skip),
         layer_scale=_take(tensors, f"{name}.layer_scale.gamma", width, 1, 1).flatten(),
     )
 
@@ -160,7 +164,13 @@ def _conv_ffn(
 def _conv_exp(tensors: Tensors, config: VisionConfig) -> Weights:
     width, out, hidden = config.embed_dims[-1], config.hidden_size, config.se_dim
     conv = _mobileone(
-        tensors, "final_conv", width, out, config.final_kernel, groups=width
+        tensors,
+        "final_conv",
+        width,
+        out,
+        config.final_kernel,
+        groups=width,
+        scale_branch=True,
     )
     reduce = _conv(tensors, "final_conv.se.fc1", hidden, out, 1)
     expand = _conv(tensors, "final_conv.se.fc2", out, hidden, 1)
@@ -180,20 +190,25 @@ def _mobileone(
     *,
     groups: int,
     stride: int = 1,
+    scale_branch: bool = False,
 ) -> Conv:
-    """k x k branches, a 1x1 branch and a skip, each with its BatchNorm."""
+    """k x k branches, a 1x1 branch and a skip, each with its BatchNorm.
+
+    What a block must have is not read from what is there: a sum that lost a
+    branch would go unnoticed.
+    """
     per_group = inputs // groups
     if not any(_has(tensors, f"{name}.{part}") for part in _BRANCHES):
         return _conv(tensors, f"{name}.reparam_conv", outputs, per_group, kernel)
     branches = [
         _conv_norm(tensors, f"{name}.conv_kxk.{number}", outputs, per_group, kernel)
-        for number in range(_count(tensors, f"{name}.conv_kxk"))
+        for number in range(max(1, _count(tensors, f"{name}.conv_kxk")))
     ]
-    if _has(tensors, f"{name}.conv_scale"):  # the stem has none
+    if scale_branch:
         branches.append(
             _conv_norm(tensors, f"{name}.conv_scale", outputs, per_group, 1)
         )
-    # every block whose shapes allow a skip has one, so its absence is a fault
+    # every block whose shapes allow a skip has one
     if inputs == outputs and stride == 1:
         skip = identity_kernel(outputs, per_group, kernel)
         norm = _batch_norm(tensors, f"{name}.identity", outputs)

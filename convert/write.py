@@ -28,22 +28,31 @@ Progress = Callable[[int, int], None]
 
 @contextlib.contextmanager
 def whole_folder(target: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary folder that becomes `target` when the block succeeds."""
+    """Give a temporary folder that becomes `target` when the block succeeds.
+
+    Raises:
+        CheckpointError: the target may not be replaced, or cannot be written.
+    """
+    # the place itself: a link stays a link, and `out/../out` can be renamed
+    target = target.resolve()
     _check_target(target, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(
-        tempfile.mkdtemp(
-            prefix=f".{target.name}.", suffix=".partial", dir=target.parent
-        )
-    )
     try:
-        yield partial
-        partial.chmod(0o755)  # mkdtemp makes it private
-        _flush(partial)
-        _check_target(target, overwrite)
-        _replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(
+            tempfile.mkdtemp(
+                prefix=f".{target.name}.", suffix=".partial", dir=target.parent
+            )
+        )
+        try:
+            yield partial
+            partial.chmod(0o755)  # mkdtemp makes it private
+            _flush(partial)
+            _check_target(target, overwrite)
+            _replace(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise CheckpointError(f"{target} cannot be written: {error}") from None
 
 
 def write_weights(weights: Weights, folder: Path, progress: Progress) -> None:
@@ -58,7 +67,7 @@ def write_weights(weights: Weights, folder: Path, progress: Progress) -> None:
             mx.eval(array)
             done += array.nbytes
             progress(done, total)
-        mx.save_safetensors(str(folder / file), shard, {STAMP: str(FORMAT_VERSION)})
+        _save(folder / file, shard)
         placed |= dict.fromkeys(names, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": placed}
@@ -127,6 +136,13 @@ def _replace(partial: Path, target: Path) -> None:
         old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _save(path: Path, shard: Weights) -> None:
+    try:
+        mx.save_safetensors(str(path), shard, {STAMP: str(FORMAT_VERSION)})
+    except RuntimeError as error:  # how MLX says that the disk is full
+        raise OSError(error) from None
 
 
 def _shards(weights: Weights) -> list[list[str]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .config import IMAGE_MODES
-from .errors import FastVLMError, HubError, OptionError
+from .errors import FastVLMError, HubError, OptionError, PromptError
 
 if TYPE_CHECKING:
     from .generate import GenerationResult, TextStream
@@ -168,12 +168,21 @@ def _read_inputs(arguments: argparse.Namespace) -> tuple[str, list[str | bytes]]
         raise OptionError("Only one of --prompt and --image can be - (standard input).")
     prompt = arguments.prompt
     if prompt == STDIN:
-        prompt = sys.stdin.read().strip()
+        prompt = _read_text()
     images = [
         sys.stdin.buffer.read() if image == STDIN else image
         for image in arguments.image
     ]
     return prompt, images
+
+
+def _read_text() -> str:
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"The standard input is not valid {error.encoding.upper()}; expected text."
+        ) from None
 
 
 def _model(arguments: argparse.Namespace) -> str:
@@ -186,7 +195,8 @@ def _model(arguments: argparse.Namespace) -> str:
 
 def _show(stream: "TextStream", arguments: argparse.Namespace) -> None:
     if arguments.json:
-        print(json.dumps(_as_json(stream.result), ensure_ascii=False))
+        text = json.dumps(_as_json(stream.result), ensure_ascii=False)
+        print(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
     else:
         for text in stream:
             print(_printable(text), end="", flush=True)
@@ -277,12 +287,14 @@ def _convert(arguments: argparse.Namespace) -> None:
     from .resolve import download
 
     converter = importlib.import_module("fastvlm_mlx.convert")
-    source = Path(arguments.source).expanduser()
-    if not source.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.source):
+    source = Path(os.path.expanduser(arguments.source))
+    if not os.path.exists(source) and re.fullmatch(
+        r"[\w.-]+/[\w.-]+", arguments.source
+    ):
         source = download(arguments.source, arguments.revision)
     report = converter.convert_checkpoint(
         source,
-        arguments.output.expanduser(),
+        Path(os.path.expanduser(arguments.output)),
         recipe=_recipe(arguments, converter),
         dtype=arguments.dtype,
         overwrite=arguments.overwrite,

@@ -6,11 +6,22 @@ missing or impossible one is a ConfigError that names it.
 """
 
 import dataclasses
+import itertools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from types import UnionType
+from typing import (
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from .errors import ConfigError
 
@@ -51,7 +62,7 @@ class VisionConfig:
     layer_norm_eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        _check_fields(self)
         _check_stages(self)
         self.token_grid(self.image_size)
 
@@ -98,7 +109,7 @@ class TextConfig:
     mlp_bias: bool = False  # llama only
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        _check_fields(self)
         heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
         if heads % kv_heads:
             raise ConfigError(
@@ -118,7 +129,7 @@ class QuantizationConfig:
 
     bits: int
     group_size: int = 64
-    mode: str = "affine"
+    mode: Literal["affine"] = "affine"
 
     def __post_init__(self) -> None:
         if self.bits not in (2, 3, 4, 5, 6, 8) or self.group_size not in (32, 64, 128):
@@ -126,6 +137,7 @@ class QuantizationConfig:
                 f"quantization of {self.bits} bits in groups of {self.group_size}; "
                 "expected 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128."
             )
+        _check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -143,12 +155,9 @@ class FastVLMConfig:
     license: str = ""  # their licence, as the source names it
 
     def __post_init__(self) -> None:
-        if self.image_mode not in IMAGE_MODES:
-            raise ConfigError(
-                f"image_mode is {self.image_mode!r}; expected one of {IMAGE_MODES}."
-            )
-        if not 0 < self.max_length < LARGEST_SIZE:
-            raise ConfigError(f"max_length {self.max_length} is not a context length.")
+        _check_fields(self, smallest=0)  # of a token id
+        if not self.max_length:
+            raise ConfigError("max_length is 0; expected a context length.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -160,15 +169,21 @@ class FastVLMConfig:
                 f"{FORMAT_VERSION}. Convert the original checkpoint again."
             )
         parts = dict(values)
-        parts["vision_config"] = _build(VisionConfig, values.get("vision_config"))
-        parts["text_config"] = _build(TextConfig, values.get("text_config"))
-        if parts.get("quantization") is not None:
-            parts["quantization"] = _build(QuantizationConfig, parts["quantization"])
+        for name, kind in _PARTS.items():
+            if parts.get(name) is not None:
+                parts[name] = _build(kind, parts[name])
         return _build(cls, parts)
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of a stamped config.json."""
         return {STAMP: FORMAT_VERSION, "model_type": "fastvlm", **_plain(self)}
+
+
+_PARTS: dict[str, type] = {
+    "vision_config": VisionConfig,
+    "text_config": TextConfig,
+    "quantization": QuantizationConfig,
+}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -204,10 +219,7 @@ def _build(kind: type[_T], values: object) -> _T:
             known[field.name] = _frozen(values[field.name])
         elif field.default is dataclasses.MISSING:
             raise ConfigError(f"{kind.__name__} lacks the key {field.name!r}.")
-    try:
-        return kind(**known)
-    except (TypeError, AttributeError) as error:
-        raise ConfigError(f"{kind.__name__} cannot be built: {error}") from None
+    return kind(**known)
 
 
 def _frozen(value: Any) -> Any:
@@ -219,19 +231,38 @@ def _plain(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 
-def _check_sizes(config: Any) -> None:
-    """Every integer field must be a plausible size, alone or in a tuple."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if "int" not in str(field.type) or value is None:
-            continue
-        for number in numbers:
-            if type(number) is not int or not 0 < number < LARGEST_SIZE:
-                raise ConfigError(
-                    f"{type(config).__name__}.{field.name} is {value!r}; expected "
-                    f"whole numbers between 1 and {LARGEST_SIZE - 1}."
-                )
+def _check_fields(config: Any, smallest: int = 1) -> None:
+    """Every field must be of its type, and its numbers plausible sizes."""
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, kind, smallest):
+            expected = kind.__name__ if isinstance(kind, type) else str(kind)
+            if "int" in expected:
+                expected += f" from {smallest} to {LARGEST_SIZE - 1}"
+            raise ConfigError(
+                f"{type(config).__name__}.{name} is {value!r}; expected {expected}."
+            )
+
+
+def _fits(value: Any, kind: Any, smallest: int) -> bool:
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if not isinstance(value, tuple):
+            return False
+        if kinds[-1] is Ellipsis:
+            kinds = kinds[:1] * len(value)
+        return len(kinds) == len(value) and all(
+            map(_fits, value, kinds, [smallest] * len(kinds))
+        )
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, each, smallest) for each in get_args(kind))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind is int:
+        return type(value) is int and smallest <= value < LARGEST_SIZE
+    if kind is float:
+        return type(value) in (int, float) and 0 < value < math.inf
+    return isinstance(value, get_origin(kind) or kind)
 
 
 def _check_stages(config: VisionConfig) -> None:
@@ -241,6 +272,15 @@ def _check_stages(config: VisionConfig) -> None:
     }
     if len(set(lengths.values())) != 1:
         raise ConfigError(f"vision_config describes unequal stage counts: {lengths}.")
+    if not config.layers:
+        raise ConfigError("vision_config describes a tower of no stages.")
+    widths = (*config.embed_dims, config.hidden_size)
+    for width, following in itertools.pairwise(widths):
+        if following % width:
+            raise ConfigError(
+                f"vision_config goes from {width} channels to {following}; expected a "
+                f"multiple of {width}."
+            )
     for mixer in config.token_mixers:
         if mixer not in ("repmixer", "attention"):
             raise ConfigError(f"vision_config has an unknown token mixer {mixer!r}.")

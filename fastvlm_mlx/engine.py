@@ -8,7 +8,7 @@ from typing import Any
 from . import backend
 from .backend import mx
 from .config import FastVLMConfig, load_config
-from .errors import OptionError, PromptError
+from .errors import ConfigError, OptionError, PromptError
 from .generate import GenerationResult, TextStream, generate_step, make_sampler
 from .image import ImageSource, Pixels, open_image, prepare
 from .model import FastVLMModel
@@ -90,12 +90,23 @@ class FastVLM:
         self, source: ImageSource, options: GenerationOptions, watch: Stopwatch
     ) -> Pixels:
         size = options.resolution or self.config.vision_config.image_size
-        self.config.vision_config.token_grid(size)  # refuse before decoding
+        self._check_size(size)  # before the picture is read
         image = open_image(source)
         watch.lap("load_image")
         pixels = prepare(image, size, options.image_mode or self.config.image_mode)
         watch.lap("preprocess")
         return pixels
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        try:
+            tokens = self.config.vision_config.num_tokens(size)
+        except ConfigError as error:
+            raise OptionError(str(error)) from None
+        if tokens >= self.config.max_length:
+            raise PromptError(
+                f"A picture of {size[0]}x{size[1]} takes {tokens} positions; the model "
+                f"has {self.config.max_length}. Lower the resolution."
+            )
 
     def _encode(self, pixels: Pixels) -> mx.array:
         """(H, W, 3) bytes to image_features (1, N, C), left running on the device."""
@@ -121,8 +132,6 @@ class FastVLM:
         options: GenerationOptions,
         watch: Stopwatch,
     ) -> Iterator[int]:
-        if options.seed is not None:
-            mx.random.seed(options.seed)
         projected = [self.model.project(each)[0] for each in features]
         backend.start(*projected)
         watch.lap("project")
@@ -152,6 +161,7 @@ class FastVLM:
 
 def _timed(tokens: Iterator[int], watch: Stopwatch) -> Iterator[int]:
     """Pass tokens on and note when the first one is there."""
+    watch.resume()  # this runs when the caller begins to read
     first = next(tokens)
     watch.lap("prefill")
     yield first
@@ -174,8 +184,11 @@ def _options(given: dict[str, Any]) -> GenerationOptions:
     if isinstance(given.get("stop"), str | list):
         stop = given["stop"]
         given = {**given, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
-    if isinstance(given.get("resolution"), int | str):
-        given = {**given, "resolution": parse_resolution(str(given["resolution"]))}
+    resolution = given.get("resolution")
+    if isinstance(resolution, int | str):
+        given = {**given, "resolution": parse_resolution(str(resolution))}
+    elif isinstance(resolution, list):
+        given = {**given, "resolution": tuple(resolution)}
     return GenerationOptions(**given)
 
 

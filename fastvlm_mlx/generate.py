@@ -5,6 +5,7 @@ into text as it is written and ends with a GenerationResult. This file knows no
 picture and no file. Sampling is passed in, so the loop has no temperature.
 """
 
+import random
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
@@ -83,8 +84,11 @@ def make_sampler(options: GenerationOptions, vocab_size: int) -> Sampler:
         min_p=options.min_p,
         top_k=options.top_k if options.top_k < vocab_size else 0,
     )
+    seeds = random.Random(options.seed)
 
     def from_logits(logits: mx.array) -> mx.array:
+        if options.seed is not None:  # MLX's state is shared with whoever draws
+            mx.random.seed(seeds.getrandbits(64))
         logits = logits.astype(mx.float32)
         return sample(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
 
@@ -178,19 +182,20 @@ class TextStream:
         """The whole answer; reads the stream to its end first."""
         for _ in self:
             pass
-        assert self._result is not None
-        return self._result
+        return self._result or self._finish("cancelled", None)  # it had failed
 
     def _run(self) -> Generator[str, None, None]:
         for token in self._tokens:
             self._first_token_at = self._first_token_at or time.perf_counter()
             if token in self._end_ids:
                 yield from self._emit(self._tail())
-                return self._finish("stop", self._tokenizer.token_text(token))
+                self._finish("stop", self._tokenizer.token_text(token))
+                return
             self._ids.append(token)
             yield from self._emit(self._filter.feed(self._decoder.feed(token)))
             if self._filter.matched is not None:
-                return self._finish("stop", self._filter.matched)
+                self._finish("stop", self._filter.matched)
+                return
         yield from self._emit(self._tail())
         self._finish("length", None)
 
@@ -204,10 +209,11 @@ class TextStream:
             self._text.append(text)
             yield text
 
-    def _finish(self, reason: FinishReason, stop: str | None) -> None:
+    def _finish(self, reason: FinishReason, stop: str | None) -> GenerationResult:
         if self._filter.matched is not None:
             reason, stop = "stop", self._filter.matched
-        decode = time.perf_counter() - (self._first_token_at or time.perf_counter())
+        now = time.perf_counter()
+        decode = now - (self._first_token_at or now)
         self._result = GenerationResult(
             text="".join(self._text),
             token_ids=tuple(self._ids),
@@ -218,3 +224,4 @@ class TextStream:
             timings=replace(self._timings(), decode=decode),
             peak_memory=mx.get_peak_memory(),
         )
+        return self._result

@@ -9,7 +9,7 @@ the only file that knows PIL, and it knows nothing of tokens.
 
 import io
 import os
-import struct
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .config import IMAGE_MODES, ImageMode
 from .errors import ImageError, OptionError
@@ -35,7 +35,18 @@ MAX_ASPECT = 100
 
 _STRIPE = 512  # rows padded at a time, so that no square of the long side is built
 
-_EXIF_FAULTS = (ValueError, TypeError, KeyError, SyntaxError, ArithmeticError, OSError)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")  # Path makes one slash of two
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation."""
 
 
 def open_image(source: ImageSource) -> Image.Image:
@@ -50,6 +61,12 @@ def open_image(source: ImageSource) -> Image.Image:
         ImageError: no picture can be read from the source, or it is too large or
             too narrow to be used.
     """
+    with warnings.catch_warnings():  # Pillow's, about metadata; what matters is raised
+        warnings.simplefilter("ignore")
+        return _open(source)
+
+
+def _open(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _checked(_from_array(source), "the array")
     if isinstance(source, Image.Image):
@@ -119,10 +136,10 @@ def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def _read(path: Path) -> bytes:
-    if "://" in str(path) or str(path).startswith(("http:/", "https:/")):
+    if _URL.match(str(path)):
         raise ImageError(f"{path} is a URL; download the picture and give its path.")
     try:
-        return path.expanduser().read_bytes()
+        return Path(os.path.expanduser(path)).read_bytes()
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; expected a picture file.") from None
     except (OSError, ValueError) as error:
@@ -134,9 +151,7 @@ def _from_file(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ImageError(f"{name} is empty; expected a picture file.")
     try:
-        with warnings.catch_warnings():  # our own bound is checked below
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
         raise ImageError(
             f"{name} is not a picture that Pillow can read; "
@@ -174,11 +189,16 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; damaged metadata does not spoil a good picture."""
+    """Apply the EXIF orientation; damaged metadata does not spoil a good picture.
+
+    PIL's own exif_transpose also writes the metadata anew, and gives up on the
+    orientation when any other tag is damaged.
+    """
     try:
-        return ImageOps.exif_transpose(image)
-    except (*_EXIF_FAULTS, struct.error):
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # the parser raises nearly anything on damaged metadata
         return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -186,7 +206,13 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         return _from_array(_sixteen_to_eight(np.asarray(image), name))
     if image.mode == "F":
         raise ImageError(f"{name} holds floating-point pixels; save it with 8 bits.")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    try:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    except ValueError:
+        raise ImageError(
+            f"{name} has the mode {image.mode!r}, which cannot become RGB; save it "
+            "as RGB."
+        ) from None
 
 
 def _sixteen_to_eight(values: NDArray[np.generic], name: str) -> Pixels:

@@ -1,8 +1,13 @@
 """What a caller may choose about one answer, checked once."""
 
+import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
-from .config import ImageMode
+from .config import IMAGE_MODES, ImageMode
 from .errors import OptionError
 
 
@@ -27,27 +32,44 @@ class GenerationOptions:
     image_mode: ImageMode | None = None  # None is the checkpoint's own
 
     def __post_init__(self) -> None:
-        _require("max_tokens", self.max_tokens, self.max_tokens >= 1, "at least 1")
-        _require("temperature", self.temperature, self.temperature >= 0, "0 or more")
-        _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0, up to 1")
-        _require("min_p", self.min_p, 0 <= self.min_p <= 1, "between 0 and 1")
-        _require("top_k", self.top_k, self.top_k >= 0, "0 or more")
-        _require("stop", self.stop, all(self.stop), "strings that are not empty")
+        self._require("max_tokens", Integral, lambda n: n >= 1, "at least 1")
+        self._require("temperature", Real, lambda t: 0 <= t < math.inf, "0 or more")
+        self._require("top_p", Real, lambda p: 0 < p <= 1, "above 0, up to 1")
+        self._require("min_p", Real, lambda p: 0 <= p <= 1, "between 0 and 1")
+        self._require("top_k", Integral, lambda k: k >= 0, "0 or more")
+        self._require("stop", tuple, _are_texts, "strings that are not empty")
         if self.seed is not None:
-            _require("seed", self.seed, 0 <= self.seed < 1 << 64, "in [0, 2**64)")
+            self._require("seed", Integral, lambda n: 0 <= n < 1 << 64, "in [0, 2**64)")
+        if self.resolution is not None:
+            self._require("resolution", tuple, _are_sides, "(height, width) in pixels")
+        if self.image_mode is not None:
+            modes = " or ".join(IMAGE_MODES)
+            self._require("image_mode", str, lambda mode: mode in IMAGE_MODES, modes)
+
+    def _require(
+        self, name: str, kind: type, holds: Callable[[Any], bool], expected: str
+    ) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, kind) or not holds(value):
+            whole = "a whole number " if kind is Integral else ""
+            raise OptionError(f"{name} is {value!r}; expected {whole}{expected}.")
 
 
 def parse_resolution(text: str) -> tuple[int, int]:
     """ "512" or "512x768" (height x width) to (height, width) in pixels."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isascii() and side.isdigit() for side in sides):
+    found = re.fullmatch(r"([0-9]{1,9})(?:[xX]([0-9]{1,9}))?", text)
+    if not found:
+        shown = text if len(text) < 40 else f"{text[:40]}…"
         raise OptionError(
-            f"resolution is {text!r}; expected a number of pixels such as 512, "
+            f"resolution is {shown!r}; expected a number of pixels such as 512, "
             "or height x width such as 512x768."
         )
-    return int(sides[0]), int(sides[-1])
+    return int(found[1]), int(found[2] or found[1])
 
 
-def _require(name: str, value: object, holds: bool, expected: str) -> None:
-    if not holds:
-        raise OptionError(f"{name} is {value!r}; expected {expected}.")
+def _are_texts(values: tuple[object, ...]) -> bool:
+    return all(isinstance(value, str) and value for value in values)
+
+
+def _are_sides(values: tuple[object, ...]) -> bool:
+    return len(values) == 2 and all(isinstance(side, Integral) for side in values)

@@ -93,6 +93,7 @@ class ChatTokenizer:
 
     def _fenced(self, message: Message, fence: str) -> str:
         """Put marks that only this prompt knows around pictures and unsafe text."""
+        _check_unicode(message.text)
         pieces = message.text.split(IMAGE_MARKER)
         markers = len(pieces) - 1
         if markers not in (message.images, 0) or (markers and not message.images):
@@ -122,7 +123,7 @@ class ChatTokenizer:
         ]
         try:
             rendered = self._template.render(messages=turns, add_generation_prompt=True)
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except Exception as error:  # a template can fail like any program
             raise PromptError(f"The chat template failed: {error}") from None
         found = rendered.count(f"{fence}i")
         if found != images:
@@ -188,6 +189,15 @@ class StreamDecoder:
         """What an answer that ended inside a character still owes, as U+FFFD."""
         text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True)
         return text[self._emitted :]
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes that a shell could not decode
+        raise PromptError(
+            f"The text is not valid Unicode at position {error.start}; expected UTF-8."
+        ) from None
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:

@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from .config import is_converted, load_config
+from .config import FORMAT_VERSION, is_converted, load_config
 from .errors import CheckpointError, FastVLMError, HubError
 
 EMBEDDED = "nano"
@@ -47,10 +47,10 @@ def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
     """
     if model == EMBEDDED:
         return Path(__file__).parent / "assets" / EMBEDDED
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(model))
+    if os.path.isdir(folder):  # unlike Path's, never raises
         return _converted(folder, name=folder.resolve().name)
-    if folder.exists():
+    if os.path.exists(folder):
         raise CheckpointError(f"{model} is a file; expected a model folder.")
     if not _HUB_ID.fullmatch(str(model)):
         raise CheckpointError(
@@ -115,8 +115,8 @@ def _show_license(folder: Path) -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Changes when a file of the folder does, without reading the weights."""
-    digest = hashlib.sha256(str(folder.resolve()).encode())
+    """Changes with a file of the folder or the format, without reading the weights."""
+    digest = hashlib.sha256(f"{FORMAT_VERSION} {folder.resolve()}".encode())
     for file in sorted(folder.iterdir()):
         if file.is_file():
             status = file.stat()

@@ -12,12 +12,16 @@ class StopFilter:
         self.matched: str | None = None
 
     def feed(self, text: str) -> str:
-        """Take new text, give what may be shown; `matched` is set at a stop."""
+        """Take new text, give what may be shown; `matched` is set at a stop.
+
+        The stop that is complete first wins, and the longest of those that end
+        together. So the answer does not depend on how the text was cut.
+        """
         self._held += text
         places = [(self._held.find(stop), stop) for stop in self._stops]
-        found = [(place, -len(stop), stop) for place, stop in places if place >= 0]
-        if found:  # the earliest, and the longest of those that begin there
-            place, _, self.matched = min(found)
+        found = [(p + len(stop), p, stop) for p, stop in places if p >= 0]
+        if found:
+            _, place, self.matched = min(found)
             shown, self._held = self._held[:place], ""
             return shown
         keep = max((self._overlap(stop) for stop in self._stops), default=0)

@@ -85,10 +85,13 @@ def _read_weights(folder: Path) -> dict[str, mx.array]:
 
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / INDEX_FILE).is_file():
-        names = set(read_json(folder / INDEX_FILE).get("weight_map", {}).values())
+        weight_map = read_json(folder / INDEX_FILE).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map.")
+        names = set(map(str, weight_map.values()))
     else:
         names = {WEIGHTS_FILE}
-    files = [folder / Path(str(name)).name for name in sorted(names)]
+    files = [folder / Path(name).name for name in sorted(names)]
     for file in files:
         if not file.is_file():
             raise CheckpointError(f"{file} is missing; convert the checkpoint again.")
@@ -105,6 +108,11 @@ def _check(model: FastVLMModel, weights: Weights, folder: Path) -> None:
         for name, array in expected.items()
         if name in weights and weights[name].shape != array.shape
     ]
+    faults += [
+        f"{name} holds {weights[name].dtype}, expected {array.dtype}"
+        for name, array in expected.items()
+        if name in weights and _is_float(weights[name]) != _is_float(array)
+    ]
     if faults:
         shown = "; ".join(faults[:5])
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
@@ -112,4 +120,8 @@ def _check(model: FastVLMModel, weights: Weights, folder: Path) -> None:
 
 
 def _cast(array: mx.array, dtype: mx.Dtype) -> mx.array:
-    return array.astype(dtype) if mx.issubdtype(array.dtype, mx.floating) else array
+    return array.astype(dtype) if _is_float(array) else array
+
+
+def _is_float(array: mx.array) -> bool:
+    return bool(mx.issubdtype(array.dtype, mx.floating))

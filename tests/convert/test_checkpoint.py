@@ -1,0 +1,446 @@
+"""Whole conversions: of sound folders, and of folders with one thing wrong."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convert import Recipe, convert_checkpoint
+from convert.names import TOWER, detect_layout
+from convert.read import Tensors, read_tensors
+from fastvlm_mlx.backend import DTYPES, mx
+from fastvlm_mlx.config import load_config
+from fastvlm_mlx.errors import CheckpointError, ConfigError, FastVLMError, OptionError
+from fastvlm_mlx.model import FastVLMModel
+from fastvlm_mlx.prompt import ChatTokenizer, Message
+from fastvlm_mlx.weights import load_model
+from tests.convert.folders import (
+    GOLDENS,
+    NAMES,
+    Arrays,
+    alter,
+    arrays_of,
+    copy_golden,
+    edit_json,
+    store,
+)
+
+SAMPLE = 40
+
+# Never used, or where the flag may stand in for the tensor.
+OPTIONAL = re.compile(r"num_batches_tracked$|head\.proj$|^lm_head\.weight$")
+
+# Sizes are read from these, so it is their neighbours that do not fit them.
+STATES_SIZES = re.compile(
+    r"\.0\.(convffn|mlp)\.fc1\.weight$|\.se\.(reduce|fc1)\.weight$"
+)
+
+
+def kind(name: str) -> str:
+    """A tensor's name without its numbers: what it is, wherever it is."""
+    return re.sub(r"\d+", "#", name)
+
+
+def sample(name: str) -> list[str]:
+    """Needed tensors of a golden folder: every kind, spread over the network."""
+    needed = [
+        key for key in sorted(arrays_of(GOLDENS / name)) if not OPTIONAL.search(key)
+    ]
+    by_kind = {kind(key): key for key in needed}
+    chosen = sorted(by_kind.values())
+    step = max(1, len(needed) // max(1, SAMPLE - len(chosen)))
+    return sorted(
+        {*chosen[:SAMPLE], *needed[::step]} if len(chosen) < SAMPLE else chosen
+    )
+
+
+def cases() -> list[tuple[str, str]]:
+    return [(name, key) for name in NAMES for key in sample(name)]
+
+
+def fails(source: Path, *named: str) -> str:
+    """The message of a conversion that must fail and leave nothing."""
+    output = source.parent / "out"
+    with pytest.raises(CheckpointError) as error:
+        convert_checkpoint(source, output)
+    assert not output.exists()
+    assert list(source.parent.iterdir()) == [source]
+    message = str(error.value)
+    assert all(name in message for name in named), message
+    return message
+
+
+@pytest.fixture(scope="module")
+def arrays() -> dict[str, Arrays]:
+    """The golden tensors, read once; tests change copies of the dict."""
+    return {name: arrays_of(GOLDENS / name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """One copy of each golden folder, whose tensors each test stores anew."""
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in made:
+            made[name] = copy_golden(name, tmp_path_factory.mktemp("damaged") / name)
+        return made[name]
+
+    return get
+
+
+# --- one tensor wrong -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "key"), cases())
+def test_a_missing_tensor_is_named(
+    name: str, key: str, arrays: dict[str, Arrays], folders: Callable[[str], Path]
+) -> None:
+    store({k: v for k, v in arrays[name].items() if k != key}, folders(name))
+    fails(folders(name), key)
+
+
+@pytest.mark.parametrize(("name", "key"), cases()[::3])
+def test_a_misshapen_tensor_is_named(
+    name: str, key: str, arrays: dict[str, Arrays], folders: Callable[[str], Path]
+) -> None:
+    """One row more."""
+    array = arrays[name][key]
+    store(arrays[name] | {key: np.concatenate([array, array[:1]])}, folders(name))
+    named = key.rsplit(".", 2)[0] if STATES_SIZES.search(key) else key
+    fails(folders(name), named)
+
+
+@pytest.mark.parametrize(("name", "key"), cases()[::3])
+def test_a_tensor_with_another_axis_is_named(
+    name: str, key: str, arrays: dict[str, Arrays], folders: Callable[[str], Path]
+) -> None:
+    store(arrays[name] | {key: arrays[name][key][None]}, folders(name))
+    fails(folders(name), key)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint32])
+@pytest.mark.parametrize(("name", "key"), cases()[::9])
+def test_whole_numbers_are_no_weights(
+    name: str,
+    key: str,
+    dtype: type,
+    arrays: dict[str, Arrays],
+    folders: Callable[[str], Path],
+) -> None:
+    """Packed weights read as numbers would make a model that speaks nonsense."""
+    store(arrays[name] | {key: arrays[name][key].astype(dtype)}, folders(name))
+    fails(folders(name), key)
+
+
+TOWERS = {
+    "llava_qwen2": "model.vision_tower.vision_tower.model.",
+    "fast_vlm": "model.vision_tower.timm_model.",
+}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "extra.weight",
+        "model.layers.7.self_attn.q_proj.weight",
+        "model.vision_tower.extra",
+        "vision_tower.extra",
+        "{tower}extra.weight",
+        "{tower}network.0.7.extra",
+        "{tower}stages.9.blocks.0.layer_scale",
+        "{tower}patch_embed.0.rbr_conv.9.conv.weight",
+    ],
+)
+def test_an_extra_tensor_is_named(
+    name: str, extra: str, checkpoint: Callable[[str], Path]
+) -> None:
+    source = checkpoint(name)
+    extra = extra.format(tower=TOWERS[detect_layout(arrays_of(source))])
+    alter(source, lambda arrays: arrays.update({extra: np.ones(1, np.float16)}))
+    # a block, stage or branch of its own shifts what is expected, which is named then
+    shifts = re.search(r"network\.0\.7|stages\.9|rbr_conv\.9", extra)
+    fails(source, *([] if shifts else [extra]))
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        "patch_embed.1.rbr_conv.",
+        "patch_embed.2.rbr_skip.",
+        "network.0.0.token_mixer.mixer.rbr_conv.",
+        "network.0.0.token_mixer.mixer.rbr_scale.",
+        "network.0.0.token_mixer.mixer.rbr_skip.",
+        "network.0.0.token_mixer.mixer.",
+        "network.0.0.token_mixer.norm.",
+        "network.1.proj.0.lkb_origin.",
+        "network.1.proj.0.small_conv.",
+        "network.1.proj.1.rbr_conv.",
+        "network.1.proj.1.rbr_skip.",
+        "network.1.proj.",
+        "conv_exp.rbr_conv.",
+        "conv_exp.rbr_scale.",
+        "conv_exp.se.",
+    ],
+)
+def test_a_whole_branch_that_is_missing(source: Path, branch: str) -> None:
+    """A sum with a branch less is a sum all the same; it must not pass."""
+
+    def lose(arrays: Arrays) -> None:
+        lost = [key for key in arrays if f".{branch}" in key]
+        assert lost
+        for key in lost:
+            del arrays[key]
+
+    alter(source, lose)
+    fails(source)
+
+
+# --- nothing wrong ----------------------------------------------------------------
+
+
+def test_every_tensor_is_used_once_or_dropped(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """used + dropped = read."""
+    taken: list[str] = []
+    take = Tensors.take
+
+    def count(self: Tensors, key: str, *shape: int) -> mx.array:
+        taken.append(key)
+        return take(self, key, *shape)
+
+    monkeypatch.setattr(Tensors, "take", count)
+    report = convert_checkpoint(GOLDENS / name, tmp_path / "out")
+    assert len(taken) == len(set(taken))
+    assert len(taken) + len(report.dropped) == report.tensors_read
+    assert report.dropped.keys() <= arrays_of(GOLDENS / name).keys()
+    assert report.tensors_read == len(arrays_of(GOLDENS / name))
+
+
+def test_the_report_describes_the_folder(name: str, tmp_path: Path) -> None:
+    report = convert_checkpoint(GOLDENS / name, tmp_path / "out", source_name="a/b")
+    written = read_tensors(tmp_path / "out")
+    assert report.tensors_written == len(written)
+    assert report.parameters == sum(array.size for array in written.values())
+    assert report.bytes_written == sum(array.nbytes for array in written.values())
+    assert report.bits_per_weight == 8 * report.bytes_written / report.parameters
+    assert load_config(tmp_path / "out") == report.config
+    assert report.config.source == "a/b"
+
+
+def test_the_folder_is_called_after_its_source(name: str, tmp_path: Path) -> None:
+    assert convert_checkpoint(GOLDENS / name, tmp_path / "o").config.source == name
+
+
+def test_a_prompt_can_be_built(name: str, tmp_path: Path) -> None:
+    """Tokenizer, template and config fit each other."""
+    config = convert_checkpoint(GOLDENS / name, tmp_path / "out").config
+    tokenizer = ChatTokenizer(tmp_path / "out", config)
+    prompt = tokenizer.build([Message("user", "What is in this picture?", 1)], [4])
+    assert prompt.token_ids.count(config.image_token_index) == 4
+    assert "<|im_end|>" in {tokenizer.token_text(end) for end in config.eos_token_ids}
+
+
+# --- dtype and bits ---------------------------------------------------------------
+
+
+def dtypes(folder: Path) -> dict[str, mx.Dtype]:
+    return {name: array.dtype for name, array in read_tensors(folder).items()}
+
+
+def test_nothing_is_lost_by_default(name: str, tmp_path: Path) -> None:
+    """What was folded has more digits than the file; the rest has the file's."""
+    convert_checkpoint(GOLDENS / name, tmp_path / "out")
+    for key, dtype in dtypes(tmp_path / "out").items():
+        assert dtype == (mx.float32 if key.startswith(TOWER) else mx.float16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtype(name: str, dtype: str, tmp_path: Path) -> None:
+    convert_checkpoint(GOLDENS / name, tmp_path / "out", dtype=dtype)
+    assert set(dtypes(tmp_path / "out").values()) == {DTYPES[dtype]}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int8", "", "FLOAT16"])
+def test_an_unknown_dtype(source: Path, tmp_path: Path, dtype: str) -> None:
+    with pytest.raises(OptionError, match="float32, bfloat16, float16"):
+        convert_checkpoint(source, tmp_path / "out", dtype=dtype)
+
+
+def logits(model: FastVLMModel) -> Any:
+    return np.array(model(model.embed(range(20))))
+
+
+def unpacked(folder: Path, recipe: Recipe) -> list[tuple[str, mx.array]]:
+    """The matrices of a quantized folder, as numbers again."""
+    arrays = {
+        key: array.astype(mx.float32) if array.dtype == mx.float16 else array
+        for key, array in read_tensors(folder).items()
+    }
+    modules = [key.removesuffix(".scales") for key in arrays if key.endswith(".scales")]
+    return [
+        (
+            f"{module}.weight",
+            mx.dequantize(
+                arrays[f"{module}.weight"],
+                arrays[f"{module}.scales"],
+                arrays[f"{module}.biases"],
+                recipe.group_size,
+                recipe.bits,
+            ),
+        )
+        for module in modules
+    ]
+
+
+@pytest.mark.parametrize("embeddings", [True, False])
+@pytest.mark.parametrize("group_size", [32, 64])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_bits(
+    name: str, tmp_path: Path, bits: int, group_size: int, embeddings: bool
+) -> None:
+    """The packed model computes what its own unpacked matrices do."""
+    recipe = Recipe(bits, group_size, embeddings=embeddings)
+    full = convert_checkpoint(GOLDENS / name, tmp_path / "full")
+    few = convert_checkpoint(GOLDENS / name, tmp_path / "few", recipe=recipe)
+    assert load_config(tmp_path / "few") == few.config
+    assert few.config.quantization == recipe.config
+    assert few.parameters == full.parameters
+    assert few.bytes_written < full.bytes_written
+    model = load_model(tmp_path / "full", dtype="float32")
+    before = logits(model)
+    model.load_weights(unpacked(tmp_path / "few", recipe), strict=False)
+    found = logits(load_model(tmp_path / "few", dtype="float32"))
+    assert found == pytest.approx(logits(model), abs=1e-3)
+    assert np.abs(found - before).max() > 1e-2  # packed indeed
+
+
+def test_a_group_that_does_not_fit_leaves_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="rows of 64"):
+        convert_checkpoint(GOLDENS / name, tmp_path / "out", recipe=Recipe(4, 128))
+    assert not list(tmp_path.iterdir())
+
+
+# --- folders ----------------------------------------------------------------------
+
+
+def test_a_converted_folder_is_not_converted_again(name: str, tmp_path: Path) -> None:
+    convert_checkpoint(GOLDENS / name, tmp_path / "once")
+    with pytest.raises(CheckpointError, match="converted already"):
+        convert_checkpoint(tmp_path / "once", tmp_path / "twice")
+    assert not (tmp_path / "twice").exists()
+
+
+@pytest.mark.parametrize("output", ["source", "source/../source", "."])
+def test_the_source_is_never_replaced(
+    source: Path, tmp_path: Path, output: str
+) -> None:
+    """Folded weights cannot be unfolded again."""
+    edit_json(tmp_path / "config.json")  # so the folder around it is a model too
+    before = {file: file.read_bytes() for file in source.iterdir()}
+    with pytest.raises(CheckpointError, match="source"):
+        convert_checkpoint(source, tmp_path / output, overwrite=True)
+    assert {file: file.read_bytes() for file in source.iterdir()} == before
+
+
+def test_a_folder_inside_the_source_is_fine(source: Path) -> None:
+    convert_checkpoint(source, source / "mlx")
+    assert load_model(source / "mlx")
+
+
+def test_a_source_that_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for source in ("file", "nowhere"):
+        with pytest.raises(CheckpointError, match="not a folder"):
+            convert_checkpoint(tmp_path / source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_missing_file_is_named(tmp_path: Path, lost: str) -> None:
+    source = copy_golden("fast_vlm-train", tmp_path / "source")
+    (source / lost).unlink()
+    fails(source, lost)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_a_config_that_is_no_json_object(source: Path, text: str) -> None:
+    (source / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        convert_checkpoint(source, source.parent / "out")
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_vl", "fast_vlm", "clip", 7, None])
+def test_a_config_of_another_kind(source: Path, model_type: object) -> None:
+    edit_json(source / "config.json", model_type=model_type)
+    with pytest.raises(ConfigError, match="model_type"):
+        convert_checkpoint(source, source.parent / "out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": 128},
+        {"intermediate_size": 64},
+        {"num_hidden_layers": 1},
+        {"num_hidden_layers": 3},
+        {"num_key_value_heads": 4},
+        {"vocab_size": 385},
+        {"mm_hidden_size": 64},
+        {"model_type": "llava_llama"},
+    ],
+)
+def test_a_config_that_contradicts_the_tensors(
+    source: Path, change: dict[str, Any]
+) -> None:
+    edit_json(source / "config.json", **change)
+    fails(source)
+
+
+@pytest.mark.parametrize("value", ["x", [1], {}, 0, -1, None, 10**30])
+@pytest.mark.parametrize(
+    "key",
+    ["rms_norm_eps", "rope_scaling", "max_position_embeddings", "intermediate_size"],
+)
+def test_nonsense_in_config_json_leaves_nothing(
+    source: Path, key: str, value: object
+) -> None:
+    """A model that loads, or an error of the family."""
+    values = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(values | {key: value}))
+    output = source.parent / "out"
+    try:
+        convert_checkpoint(source, output)
+    except FastVLMError:
+        assert not output.exists()
+    else:
+        load_model(output)
+
+
+def test_a_place_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
+    """Below a file, since root may write everywhere else."""
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        convert_checkpoint(source, tmp_path / "file" / "out")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_the_source_is_only_read(name: str, tmp_path: Path) -> None:
+    source = copy_golden(name, tmp_path / "source")
+    before = {file: file.read_bytes() for file in source.iterdir()}
+    convert_checkpoint(source, tmp_path / "out")
+    assert {file: file.read_bytes() for file in source.iterdir()} == before
+
+
+def test_the_same_source_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
+    for output in ("first", "second"):
+        convert_checkpoint(GOLDENS / name, tmp_path / output)
+    first, second = (
+        {file.name: file.read_bytes() for file in (tmp_path / output).iterdir()}
+        for output in ("first", "second")
+    )
+    assert first == second

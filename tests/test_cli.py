@@ -1,0 +1,520 @@
+"""The command as a person types it: streams, exit codes, and never a traceback."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import fastvlm_mlx
+from fastvlm_mlx import cli, engine
+from fastvlm_mlx.errors import HubError
+
+QUESTION = "What is in this picture?"
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def model(converted_golden: Callable[[str], Path]) -> str:
+    """The folder of a converted golden."""
+    return str(converted_golden("fast_vlm-train"))
+
+
+@pytest.fixture
+def ask(model: str, picture_file: Path) -> list[str]:
+    """A question about a picture that works."""
+    words = ["generate", "--model", model, "--image", str(picture_file)]
+    return [*words, "--prompt", QUESTION, "--max-tokens", "6"]
+
+
+@pytest.fixture
+def answer(vlm: fastvlm_mlx.FastVLM, picture: Image.Image) -> str:
+    """What `ask` is answered with."""
+    return vlm.generate(picture, QUESTION, max_tokens=6).text
+
+
+def run(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "fastvlm_mlx", *arguments],
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "MLX_DISABLE_COMPILE": "1"},
+        **options,
+    )
+
+
+def give_stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+
+# --- what starting costs ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["fastvlm_mlx", "fastvlm_mlx.cli"])
+def test_importing_does_not_wait_for_libraries(module: str) -> None:
+    """`--help` is asked for more often than anything else."""
+    heavy = "{'mlx', 'mlx.core', 'numpy', 'PIL', 'jinja2', 'tokenizers', 'tqdm'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.strip() == b"[]"
+
+
+@pytest.mark.parametrize("verb", [[], ["generate"], ["convert"]])
+def test_help_goes_to_standard_output(verb: list[str], capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*verb, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: fastvlm-mlx")
+
+
+def test_version(capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"{fastvlm_mlx.__version__}\n"
+
+
+# --- generate ---------------------------------------------------------------------
+
+
+def test_the_answer_and_nothing_else_is_on_standard_output(
+    ask: list[str], answer: str, capsys: Captured
+) -> None:
+    assert cli.main(ask) == 0
+    assert capsys.readouterr() == (f"{answer}\n", "")
+
+
+def test_pieces_are_shown_as_they_come(
+    ask: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    out = io.StringIO()
+    monkeypatch.setattr(out, "flush", lambda: flushed.append(out.getvalue()))
+    monkeypatch.setattr(sys, "stdout", out)
+    pieces = list(fastvlm_mlx.load(ask[2]).stream(ask[4], QUESTION, max_tokens=6))
+    assert cli.main(ask) == 0
+    assert len(pieces) > 1
+    for end in range(1, len(pieces) + 1):
+        assert "".join(pieces[:end]) in flushed
+
+
+def test_json_is_one_object(ask: list[str], answer: str, capsys: Captured) -> None:
+    assert cli.main([*ask, "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    found = json.loads(lines[0])
+    assert found["text"] == answer
+    assert (found["finish_reason"], found["stop"]) == ("length", None)
+    assert (found["image_tokens"], len(found["token_ids"])) == (4, 6)
+    assert found["timings"]["time_to_first_token"] > found["timings"]["encode"] > 0
+    assert found["generation_tps"] > 0 and found["prompt_tps"] > 0
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_stats_go_to_standard_error(
+    ask: list[str], answer: str, capsys: Captured, form: list[str]
+) -> None:
+    assert cli.main([*ask, *form, "--stats"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["text"] if form else out.removesuffix("\n")) == answer
+    for part in ("4 visual", "encode", "time to first token", "6 tokens", "length"):
+        assert part in err
+    assert err.count("decode") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name", "expected"),
+    [
+        ("--max-tokens", "3", "max_tokens", 3),
+        ("--temperature", "0.5", "temperature", 0.5),
+        ("--top-p", "0.9", "top_p", 0.9),
+        ("--min-p", "0.1", "min_p", 0.1),
+        ("--top-k", "5", "top_k", 5),
+        ("--seed", "7", "seed", 7),
+        ("--stop", "x", "stop", ("x",)),
+        ("--resolution", "64x128", "resolution", "64x128"),
+        ("--image-mode", "crop", "image_mode", "crop"),
+        ("--system", "Be brief.", "system", "Be brief."),
+    ],
+)
+def test_every_option_arrives(
+    ask: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    value: str,
+    name: str,
+    expected: object,
+) -> None:
+    seen: dict[str, Any] = {}
+    stream = engine.FastVLM.stream
+
+    def spy(vlm: engine.FastVLM, *inputs: Any, **options: Any) -> Any:
+        seen.update(options)
+        return stream(vlm, *inputs, **options)
+
+    monkeypatch.setattr(engine.FastVLM, "stream", spy)
+    assert cli.main([*ask, option, value]) == 0
+    assert seen[name] == expected
+
+
+def test_several_pictures(ask: list[str], picture_file: Path, capsys: Captured) -> None:
+    assert cli.main([*ask, "--image", str(picture_file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["image_tokens"] == 8
+
+
+def test_dtype_and_model_arrive(
+    ask: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def load(model: str, **options: Any) -> Any:
+        seen.append((model, options))
+        raise HubError("enough")
+
+    monkeypatch.setattr(engine, "load", load)
+    words = ["generate", "--prompt", "x", "--model", "a/b", "--revision", "v2"]
+    assert cli.main([*words, "--dtype", "bfloat16"]) == 1
+    assert seen == [("a/b", {"revision": "v2", "dtype": "bfloat16"})]
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_without_a_model_nano_is_used_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, quiet: list[str]
+) -> None:
+    seen: list[str] = []
+
+    def load(model: str, **_: Any) -> Any:
+        seen.append(model)
+        raise HubError("enough")
+
+    monkeypatch.setattr(engine, "load", load)
+    cli.main(["generate", "--prompt", "x", *quiet])
+    assert seen == ["nano"]
+    assert ("using the embedded nano" in capsys.readouterr().err) == (not quiet)
+
+
+# --- standard input ---------------------------------------------------------------
+
+
+def test_the_prompt_from_standard_input(
+    ask: list[str], answer: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    give_stdin(monkeypatch, f"{QUESTION}\n".encode())
+    assert cli.main(["-" if word == QUESTION else word for word in ask]) == 0
+    assert capsys.readouterr().out == f"{answer}\n"
+
+
+def test_the_picture_from_standard_input(
+    ask: list[str],
+    answer: str,
+    picture_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    give_stdin(monkeypatch, picture_file.read_bytes())
+    assert cli.main(["-" if word == str(picture_file) else word for word in ask]) == 0
+    assert capsys.readouterr().out == f"{answer}\n"
+
+
+@pytest.mark.parametrize("image", [["-"], ["a.png", "-"]])
+def test_both_from_standard_input_is_an_error(
+    image: list[str], capsys: Captured
+) -> None:
+    images = [word for path in image for word in ("--image", path)]
+    assert cli.main(["generate", "--prompt", "-", *images]) == 2
+    assert "Only one of --prompt and --image can be -" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "data", "message"),
+    [
+        (["--prompt", "-"], b"", "prompt is empty"),
+        (
+            ["--prompt", "-"],
+            b"caf\xe9",
+            "standard input is not valid UTF-8; expected text",
+        ),
+        (["--prompt", "x", "--image", "-"], b"", "the image data is empty"),
+        (["--prompt", "x", "--image", "-"], b"text", "the image data is not a picture"),
+    ],
+)
+def test_bad_standard_input_is_bad_input(
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+    words: list[str],
+    data: bytes,
+    message: str,
+) -> None:
+    give_stdin(monkeypatch, data)
+    assert cli.main(["generate", "--model", model, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+# --- errors -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--max-tokens", "0"],
+        ["--temperature", "-1"],
+        ["--top-p", "0"],
+        ["--seed", "-1"],
+        ["--stop", ""],
+        ["--resolution", "100"],
+        ["--resolution", "big"],
+        ["--image", "missing.png"],
+        ["--image", "https://example.org/a.png"],
+        ["--prompt", ""],
+        ["--prompt", "caf\udce9"],
+        ["--prompt", "<image> <image>"],
+        ["--model", "missing"],
+        ["--model", "/dev/null"],
+    ],
+)
+def test_bad_input_is_two_and_one_line(
+    ask: list[str], capsys: Captured, words: list[str]
+) -> None:
+    assert cli.main([*ask, *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("fastvlm-mlx: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["chat"],
+        ["generate"],
+        ["generate", "--prompt", "x", "--max-tokens", "many"],
+        ["generate", "--prompt", "x", "--dtype", "int4"],
+        ["generate", "--prompt", "x", "--image-mode", "stretch"],
+        ["generate", "--prompt", "x", "--frobnicate"],
+        ["convert", "a", "b", "--bits", "5"],
+    ],
+)
+def test_a_wrong_argument_is_two_and_its_last_line_says_why(
+    words: list[str], capsys: Captured
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert ": error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_failed_download_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def fail(*_: Any, **__: Any) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    assert cli.main(["generate", "--prompt", "x", "--model", "some/model"]) == 1
+    assert "could not be fetched" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_our_own_mistake_is_one_and_names_itself(
+    ask: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyError("lost")
+
+    monkeypatch.setattr(engine, "load", fail)
+    assert cli.main(ask) == 1
+    assert capsys.readouterr().err == (
+        "fastvlm-mlx: KeyError: 'lost' (--debug shows where)\n"
+    )
+
+
+def test_debug_raises(ask: list[str]) -> None:
+    with pytest.raises(fastvlm_mlx.ImageError):
+        cli.main([*ask, "--image", "missing.png", "--debug"])
+
+
+def test_no_traceback_in_a_process_of_its_own(model: str) -> None:
+    words = ["generate", "--model", model, "--prompt", "x", "--image", "missing.png"]
+    done = run(*words, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "fastvlm-mlx: missing.png does not exist; expected a picture file.\n"
+    )
+
+
+# --- being stopped ----------------------------------------------------------------
+
+
+def test_ctrl_c_is_130_without_a_traceback(model: str) -> None:
+    """The signal comes when the first words are there."""
+    words = ["generate", "--model", model, "--prompt", "x", "--max-tokens", "400"]
+    process = subprocess.Popen(
+        # a stop that never comes, and no end token, so that there is time
+        [sys.executable, "-c", ENDLESS, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "MLX_DISABLE_COMPILE": "1"},
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (130, b"fastvlm-mlx: stopped\n")
+
+
+ENDLESS = """
+import itertools, sys
+from fastvlm_mlx import cli, engine
+engine.generate_step = lambda *_: itertools.cycle([70])
+engine.FastVLM._tokens = lambda *_: itertools.cycle([70])
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_reader_that_left_is_no_reason_for_a_traceback(
+    ask: list[str], form: list[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run(*ask, *form, stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+# --- terminals --------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """Standard output that is looked at by a person."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+ESCAPES = "a\x1b[2Jb\x07c\x9bd\x7fe\rf\x00g\n\th"
+
+
+@pytest.fixture
+def escaping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that writes what a picture may have told it to."""
+    result = fastvlm_mlx.GenerationResult(
+        text=ESCAPES,
+        token_ids=(1,),
+        finish_reason="stop",
+        stop="\x1b[2J",
+        prompt_tokens=1,
+        image_tokens=0,
+        timings=fastvlm_mlx.Timings(),
+        peak_memory=1,
+    )
+
+    class Stream(list[str]):
+        pass
+
+    stream: Any = Stream([ESCAPES])
+    stream.result = result
+    vlm: Any = type("Fake", (), {"stream": lambda *_, **__: stream})()
+    monkeypatch.setattr(engine, "load", lambda *_, **__: vlm)
+
+
+@pytest.mark.usefixtures("escaping")
+def test_a_terminal_gets_no_control_characters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    assert cli.main(["generate", "--prompt", "x", "--quiet"]) == 0
+    shown = terminal.getvalue()
+    assert shown == "a\ufffd[2Jb\ufffdc\ufffdd\ufffde\ufffdf\ufffdg\n\th\n"
+
+
+@pytest.mark.usefixtures("escaping")
+def test_json_on_a_terminal_has_none_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+    assert cli.main(["generate", "--prompt", "x", "--quiet", "--json"]) == 0
+    shown = terminal.getvalue()
+    assert shown.removesuffix("\n").isprintable()
+    assert json.loads(shown)["text"] == ESCAPES
+
+
+@pytest.mark.usefixtures("escaping")
+def test_a_file_gets_what_the_model_wrote(capsys: Captured) -> None:
+    words = ["generate", "--prompt", "x", "--quiet", "--stats"]
+    assert cli.main(words) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{ESCAPES}\n"
+    assert "\x1b" not in err  # the stop string is quoted
+
+
+# --- convert ----------------------------------------------------------------------
+
+
+def test_convert_says_what_it_did(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    output = tmp_path / "out"
+    assert cli.main(["convert", str(golden_source("apple-train")), str(output)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{output}\n  read ")
+    for part in ("dropped", "written", "M parameters", "bits per weight"):
+        assert part in out
+    assert err == ""
+    assert fastvlm_mlx.load(output).config.source.endswith("apple-train")
+
+
+def test_convert_quantizes(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    options = ["--bits", "4", "--group-size", "32", "--keep-embeddings"]
+    assert cli.main([*words, *options, "--dtype", "float16"]) == 0
+    quantization = fastvlm_mlx.load(tmp_path / "out").config.quantization
+    assert quantization is not None
+    assert (quantization.bits, quantization.group_size) == (4, 32)
+
+
+def test_convert_does_not_overwrite_unasked(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    assert cli.main(words) == 2
+    err = capsys.readouterr().err
+    assert "is there already. Choose another folder, or --overwrite it" in err
+    assert cli.main([*words, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    "source", ["missing", "/missing/model", "/dev/null", "~nobody-here"]
+)
+def test_convert_needs_a_checkpoint(
+    tmp_path: Path, capsys: Captured, source: str
+) -> None:
+    assert cli.main(["convert", source, str(tmp_path / "out")]) == 2
+    assert "is not a folder; expected a checkpoint folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_fetches_a_hub_id(
+    golden_source: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    folder = str(golden_source("fast_vlm-train"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: folder)
+    assert cli.main(["convert", "some/model", str(tmp_path / "out")]) == 0
+    assert fastvlm_mlx.load(tmp_path / "out").config.source == "some/model"

@@ -1,0 +1,253 @@
+"""Who may import whom: docs/architecture.md, held.
+
+Read from the source, so that imports inside functions and for type checkers count.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CODE = ("fastvlm_mlx", "convert", "benchmarks", "tests")
+
+# Each module of the runtime and what it may import of the others. A module stands
+# below all that it may import, so the order is the layering.
+RUNTIME = {
+    "errors": "",
+    "version": "",
+    "blas": "",
+    "mlx_lm_door": "",
+    "stopping": "",
+    "config": "errors",
+    "options": "errors config",
+    "image": "errors config",
+    "prompt": "errors config",
+    "resolve": "errors config",
+    "backend": "errors blas config",
+    "ops": "errors config backend",
+    "vision": "errors config backend ops",
+    "language": "errors config backend ops mlx_lm_door",
+    "model": "errors config backend ops vision language",
+    "dequantize": "errors config backend",
+    "weights": "errors config backend dequantize model",
+    "generate": (
+        "errors config backend language mlx_lm_door model options prompt stopping"
+    ),
+    "stopwatch": "generate",
+    "engine": (
+        "errors config backend image model options prompt resolve weights generate "
+        "stopwatch"
+    ),
+    "__init__": "errors version blas options generate engine",
+    "cli": "errors config resolve options generate engine __init__",
+    "__main__": "cli",
+}
+
+# What the converter may import of the runtime, and of itself in this order.
+CONVERT_FROM_RUNTIME = {"errors", "config", "backend", "model", "prompt"}
+CONVERT = {
+    "reparameterize": "",
+    "read": "",
+    "layout": "reparameterize",
+    "names": "read",
+    "tower": "reparameterize read layout names",
+    "tokenizer": "",
+    "architecture": "read names tokenizer",
+    "quantize": "layout names",
+    "write": "read layout",
+    "checkpoint": (
+        "reparameterize read layout names tower tokenizer architecture quantize write"
+    ),
+    "__init__": "checkpoint quantize",
+    "__main__": "",  # it is the command, so it alone imports the cli
+}
+
+# Packages from elsewhere, and the only modules that may import them.
+OTHERS = {
+    "PIL": "fastvlm_mlx.image",
+    "huggingface_hub": "fastvlm_mlx.resolve",
+    "jinja2": "fastvlm_mlx.prompt",
+    "mlx.core": "fastvlm_mlx.backend",
+    "mlx.nn": (
+        "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
+        "fastvlm_mlx.dequantize fastvlm_mlx.weights"
+    ),
+    "mlx.utils": "fastvlm_mlx.dequantize fastvlm_mlx.weights convert.checkpoint",
+    "numpy": "fastvlm_mlx.image",
+    "safetensors": "convert.read",
+    "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",
+    "tqdm": "fastvlm_mlx.cli",
+}
+
+TORCH = {"torch", "torchvision", "timm", "transformers"}
+TORCH_FOLDERS = ("benchmarks/nano", "tests/parity", "tests/goldens")
+
+
+def modules(package: str) -> dict[str, Path]:
+    return {file.stem: file for file in sorted((ROOT / package).glob("*.py"))}
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Absolute names of what a file imports; its own package is its folder."""
+    package = file.parent.name
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level < 2, f"{file}:{node.lineno} looks above its package"
+            home = ".".join(filter(None, [package * node.level, node.module]))
+            yield from (_full_name(home, alias.name) for alias in node.names)
+
+
+def _full_name(home: str, name: str) -> str:
+    """`from package import name` means a module where there is one of that name."""
+    folder = ROOT / home.replace(".", "/")
+    is_package = (folder / "__init__.py").is_file()
+    if is_package:
+        return f"{home}.{name if (folder / f'{name}.py').is_file() else '__init__'}"
+    if home == "mlx":
+        return f"mlx.{name}"
+    return home
+
+
+def own(file: Path, package: str) -> set[str]:
+    """Modules of a package that a file imports."""
+    start = f"{package}."
+    return {
+        name.removeprefix(start) for name in imports(file) if name.startswith(start)
+    }
+
+
+RUNTIME_FILES, CONVERT_FILES = modules("fastvlm_mlx"), modules("convert")
+SHIPPED = [*RUNTIME_FILES.values(), *CONVERT_FILES.values()]
+
+
+def label(file: Path) -> str:
+    return f"{file.parent.name}.{file.stem}"
+
+
+@pytest.mark.parametrize("table", [RUNTIME, CONVERT], ids=["runtime", "convert"])
+def test_the_tables_are_layered(table: dict[str, str]) -> None:
+    above: set[str] = set()
+    for module, allowed in table.items():
+        assert set(allowed.split()) <= above, module
+        above.add(module)
+
+
+def test_every_module_has_its_place() -> None:
+    assert RUNTIME.keys() == RUNTIME_FILES.keys()
+    assert CONVERT.keys() == CONVERT_FILES.keys()
+
+
+@pytest.mark.parametrize("module", RUNTIME_FILES)
+def test_runtime_imports(module: str) -> None:
+    found = own(RUNTIME_FILES[module], "fastvlm_mlx")
+    assert found <= set(RUNTIME.get(module, "").split())
+
+
+@pytest.mark.parametrize("module", CONVERT_FILES)
+def test_convert_imports_its_siblings(module: str) -> None:
+    assert own(CONVERT_FILES[module], "convert") <= set(CONVERT.get(module, "").split())
+
+
+@pytest.mark.parametrize("module", CONVERT_FILES)
+def test_convert_imports_of_the_runtime(module: str) -> None:
+    allowed = {"cli"} if module == "__main__" else CONVERT_FROM_RUNTIME
+    assert own(CONVERT_FILES[module], "fastvlm_mlx") <= allowed
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=label)
+def test_siblings_are_imported_relatively(file: Path) -> None:
+    """Since `convert` is called fastvlm_mlx.convert once installed."""
+    named = {
+        alias.name if isinstance(node, ast.Import) else str(node.module)
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Import) or isinstance(node, ast.ImportFrom)
+        if isinstance(node, ast.Import) or node.level == 0
+        for alias in node.names
+    }
+    assert not {name for name in named if name.split(".")[0] == file.parent.name}
+    assert not {name for name in named if name.startswith("fastvlm_mlx.convert")}
+
+
+@pytest.mark.parametrize("module", RUNTIME_FILES)
+def test_the_runtime_reaches_the_converter_by_name(module: str) -> None:
+    assert not own(RUNTIME_FILES[module], "convert")
+    nodes = ast.walk(tree(RUNTIME_FILES[module]))
+    names = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    if "fastvlm_mlx.convert" in names:
+        assert module in ("resolve", "cli")
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=label)
+def test_packages_from_elsewhere(file: Path) -> None:
+    known = sys.stdlib_module_names | {"fastvlm_mlx", "convert"}
+    for name in imports(file):
+        if name.split(".")[0] in known:
+            continue
+        parts = name.split(".")
+        package = ".".join(parts[:2]) if parts[0] == "mlx" else parts[0]
+        assert label(file) in OTHERS.get(package, "").split(), name
+
+
+@pytest.mark.parametrize("module", ["ops", "vision", "language", "model"])
+def test_the_network_knows_no_file_and_no_text(module: str) -> None:
+    found = {name.split(".")[0] for name in imports(RUNTIME_FILES[module])}
+    assert not found & {"io", "json", "logging", "os", "pathlib", "re", "sys"}
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=label)
+def test_only_the_command_prints(file: Path) -> None:
+    spoken = {
+        node.id
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Name) and node.id in ("print", "input")
+    } | {
+        node.attr
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr")
+    }
+    assert not spoken or label(file) == "fastvlm_mlx.cli"
+
+
+@pytest.mark.parametrize("folder", CODE)
+def test_torch_stays_in_its_rooms(folder: str) -> None:
+    for file in (ROOT / folder).rglob("*.py"):
+        path = file.relative_to(ROOT).as_posix()
+        if not path.startswith(TORCH_FOLDERS):
+            found = {name.split(".")[0] for name in imports(file)}
+            assert not found & TORCH, path
+
+
+@pytest.mark.parametrize("folder", CODE)
+def test_every_module_has_a_name_that_says_something(folder: str) -> None:
+    vague = {"utils", "util", "common", "helpers", "helper", "misc"}
+    paths = [path.relative_to(ROOT) for path in (ROOT / folder).rglob("*")]
+    assert not [path for path in paths if path.stem in vague]
+
+
+@pytest.mark.parametrize(
+    ("statement", "unwanted"),
+    [
+        # `fastvlm-mlx --help` must not wait for MLX
+        ("import fastvlm_mlx", "mlx.core numpy PIL tokenizers huggingface_hub"),
+        ("import fastvlm_mlx.cli", "mlx.core numpy PIL tokenizers huggingface_hub"),
+        ("import fastvlm_mlx.engine", "torch transformers huggingface_hub convert"),
+        ("import convert", "torch transformers huggingface_hub fastvlm_mlx.engine"),
+    ],
+)
+def test_what_an_import_brings_along(statement: str, unwanted: str) -> None:
+    code = f"{statement}, sys\nprint(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & set(unwanted.split())
