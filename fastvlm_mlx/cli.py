@@ -330,9 +330,22 @@ def _summary(report: Any, output: Path) -> str:
         f"{report.bytes_written / 1e6:.2f} MB, "
         f"{report.bits_per_weight:.2f} bits per weight",
     ]
+    lines.append(f"  float16   {_float16_line(report.peaks)}")
     if report.config.license:
         lines.append(f"  licence   {report.config.license}")
     return "\n".join(lines)
+
+
+def _float16_line(peaks: Any) -> str:
+    """What the tower's activations reach, against float16's limit of 65504."""
+    scaled = [
+        f"stage {stage} carried times 2^-{shift}"
+        for stage, shift in enumerate(peaks.shifts)
+        if shift
+    ]
+    streams = f"streams reach {max(peaks.streams):.0f}, all else {peaks.others:.0f}"
+    verdict = "safe" if peaks.fits_float16 else "NOT safe: use bfloat16 or float32"
+    return "; ".join([verdict, streams, *scaled])
 
 
 # --- errors -----------------------------------------------------------------------

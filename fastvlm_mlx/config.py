@@ -49,6 +49,7 @@ class VisionConfig:
     mlp_kernel: int = 7
     final_kernel: int = 3
     layer_norm_eps: float = 1e-5
+    stream_shifts: tuple[int, ...] = ()  # k: a stage's stream is carried times 2^-k
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -59,6 +60,11 @@ class VisionConfig:
     def stride(self) -> int:
         """Pixels per visual token along one side: 64 for five stages."""
         return 4 << (len(self.layers) - 1)
+
+    def stream_eps(self, index: int) -> float:
+        """The eps of LayerNorm in a stage, on the scale of the stage's stream."""
+        shift = self.stream_shifts[index] if self.stream_shifts else 0
+        return self.layer_norm_eps * 4.0**-shift
 
     def token_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of visual tokens for a (height, width) in pixels."""
@@ -139,6 +145,7 @@ class FastVLMConfig:
     max_length: int  # positions that prompt and answer may take together
     image_mode: ImageMode = "pad"  # how training made pictures square
     quantization: QuantizationConfig | None = None
+    fits_float16: bool = False  # measured: the tower stays within float16's range
     source: str = ""  # where the weights came from
     license: str = ""  # their licence, as the source names it
 
@@ -226,6 +233,8 @@ def _check_sizes(config: Any) -> None:
         numbers = value if isinstance(value, tuple) else (value,)
         if "int" not in str(field.type) or value is None:
             continue
+        if field.name == "stream_shifts":  # exponents, checked with the stages
+            continue
         for number in numbers:
             if type(number) is not int or not 0 < number < LARGEST_SIZE:
                 raise ConfigError(
@@ -241,6 +250,14 @@ def _check_stages(config: VisionConfig) -> None:
     }
     if len(set(lengths.values())) != 1:
         raise ConfigError(f"vision_config describes unequal stage counts: {lengths}.")
+    if config.stream_shifts and (
+        len(config.stream_shifts) != len(config.layers)
+        or not all(type(k) is int and 0 <= k <= 24 for k in config.stream_shifts)
+    ):
+        raise ConfigError(
+            f"vision_config.stream_shifts is {config.stream_shifts}; expected one "
+            "exponent from 0 to 24 per stage."
+        )
     for mixer in config.token_mixers:
         if mixer not in ("repmixer", "attention"):
             raise ConfigError(f"vision_config has an unknown token mixer {mixer!r}.")

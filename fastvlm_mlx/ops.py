@@ -1,32 +1,90 @@
 """The few array operations that may take another form on another backend.
 
-Shapes: B batch, H and W pixels, C channels, k kernel side.
+Elementwise chains are compiled, so that each is one pass over memory. A bias is never
+added alone where an activation or a residual follows: it joins that pass.
+
+Shapes: B batch, H and W pixels, C and D channels, k kernel side, T rows of tokens.
 """
 
 import math
+from functools import partial
+
+import mlx.nn as nn
 
 from .backend import mx
 
 
-def depthwise_conv(
-    x: mx.array, weight: mx.array, bias: mx.array, stride: int = 1
-) -> mx.array:
-    """Convolve each channel with its own kernel, "same" padding.
+def depthwise_conv(x: mx.array, weight: mx.array, stride: int = 1) -> mx.array:
+    """Convolve each channel with its own kernel, "same" padding, no bias.
 
     Args:
         x: (B, H, W, C).
         weight: (C, k, k, 1), k odd.
-        bias: (C,).
         stride: 1 or 2.
 
     Returns:
         (B, H/stride, W/stride, C).
     """
     channels, kernel = weight.shape[0], weight.shape[1]
-    padding = kernel // 2
-    return mx.conv2d(x, weight, stride, padding, groups=channels) + bias
+    return mx.conv2d(x, weight, stride, kernel // 2, groups=channels)
 
 
+def matmul(x: mx.array, layer: nn.Module) -> mx.array:
+    """A Linear without its bias, packed or not: (T, C) -> (T, D)."""
+    if isinstance(layer, nn.QuantizedLinear):
+        return mx.quantized_matmul(
+            x,
+            layer.weight,
+            layer.scales,
+            layer.get("biases"),
+            transpose=True,
+            group_size=layer.group_size,
+            bits=layer.bits,
+            mode=layer.mode,
+        )
+    product: mx.array = x @ layer.transposed
+    return product
+
+
+def add_matmul(residual: mx.array, x: mx.array, layer: nn.Module) -> mx.array:
+    """residual + a Linear without its bias, in one kernel: (T, D)."""
+    if isinstance(layer, nn.QuantizedLinear):
+        return residual + matmul(x, layer)
+    return mx.addmm(residual, x, layer.transposed)
+
+
+@partial(mx.compile, shapeless=True)
 def gelu(x: mx.array) -> mx.array:
     """The exact GELU, x·Φ(x), as in every layer of FastVLM (`nn.GELU()`)."""
+    return _gelu(x)
+
+
+@partial(mx.compile, shapeless=True)
+def bias_gelu(x: mx.array, bias: mx.array) -> mx.array:
+    """gelu(x + bias)."""
+    return _gelu(x + bias)
+
+
+@partial(mx.compile, shapeless=True)
+def gate_gelu(x: mx.array, bias: mx.array, gate: mx.array) -> mx.array:
+    """gelu((x + bias) · sigmoid(gate))."""
+    return _gelu((x + bias) * mx.sigmoid(gate))
+
+
+@partial(mx.compile, shapeless=True)
+def add_bias(x: mx.array, bias: mx.array) -> mx.array:
+    """x + bias."""
+    return x + bias
+
+
+@partial(mx.compile, shapeless=True)
+def add_biases(
+    x: mx.array, first: mx.array, second: mx.array
+) -> tuple[mx.array, mx.array]:
+    """x + first, and x + first + second, in one pass that reads x once."""
+    biased = x + first
+    return biased, biased + second
+
+
+def _gelu(x: mx.array) -> mx.array:
     return x * (1 + mx.erf(x * math.sqrt(0.5))) * 0.5

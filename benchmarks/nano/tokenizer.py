@@ -1,0 +1,171 @@
+"""The nano model's own byte-level BPE tokenizer, built like Qwen2's but small.
+
+In: texts to learn merges from. Out: a `tokenizers.Tokenizer`, and the tokenizer files
+of a checkpoint folder. The special tokens carry Qwen's names at this vocabulary's own
+ids, directly after the merges, as in Qwen2.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+VOCABULARY_SIZE = 768  # A multiple of 64, so that no padding rows are needed.
+END_OF_TEXT, IMAGE = "<|endoftext|>", "<image>"
+START, END = "<|im_start|>", "<|im_end|>"
+SPECIAL_TOKENS = (END_OF_TEXT, START, END, IMAGE)
+
+# Qwen2's way to cut text: contractions, words, single digits, signs, blanks.
+PIECES = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+SYSTEM_PROMPT = "You are a helpful assistant."
+
+# Accepts a message's content as a string that already holds the image marker, or as a
+# list of parts, where an image part becomes the marker and a line break.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if loop.first and message['role'] != 'system' %}"
+    "{{ '<|im_start|>system\\n" + SYSTEM_PROMPT + "<|im_end|>\\n' }}"
+    "{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}{{ '<image>\\n' }}"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "{{ '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+# Frequent English words, so that text from outside the data set is not cut to letters.
+ENGLISH = """
+the of and to in is it you that he was for on are with as his they be at one have this
+from or had by not but what all were we when your can said there use an each which she
+do how their if will up other about out many then them these so some her would make
+like him into time has look two more write go see number no way could people my than
+first water been call who now find long down day did get come made may part over new
+sound take only little work know place year live me back give most very after thing
+our just name good sentence man think say great where help through much before line
+right too mean old any same tell boy follow came want show also around form three
+small set put end does another well large must big even such because turn here why ask
+went men read need land different home us move try kind hand picture again change off
+play spell air away animal house point page letter mother answer found study still
+learn should world describe image photo color shape left top bottom square round above
+below under between near far light dark white orange pink purple black blue brown gray
+green red teal yellow circle rectangle triangle person woman child dog cat car tree
+table text word written sign street sky sun
+""".split()
+
+
+def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
+    """Learn a byte-level BPE of `VOCABULARY_SIZE` tokens.
+
+    Args:
+        texts: what the model will read and write, each text as often as it counts.
+
+    Returns:
+        A tokenizer with all 256 bytes, the merges and then `SPECIAL_TOKENS`.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.train_from_iterator([*texts, *_english_text()], _bpe_trainer())
+    tokenizer.add_special_tokens([_special(token) for token in SPECIAL_TOKENS])
+    return tokenizer
+
+
+def _english_text() -> list[str]:
+    """Frequent words behind a blank, as within a sentence, and the chat's roles."""
+    roles = ["system\n", "user\n", "assistant\n", SYSTEM_PROMPT]
+    return [" " + word for word in ENGLISH] * 2 + roles * 100
+
+
+def _bpe_trainer() -> trainers.BpeTrainer:
+    return trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE - len(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+
+
+def _special(token: str) -> AddedToken:
+    return AddedToken(token, special=True, normalized=False)
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """Return the id of a token that must be in the vocabulary."""
+    index: int | None = tokenizer.token_to_id(token)
+    if index is None:
+        raise ValueError(f"the tokenizer has no token {token!r}")
+    return index
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the tokenizer files that a Qwen2 checkpoint has, and the chat template."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.model.save(str(folder))  # vocab.json and merges.txt
+    special_ids = {token: token_id(tokenizer, token) for token in SPECIAL_TOKENS}
+    _write_json(folder / "added_tokens.json", special_ids)
+    _write_json(
+        folder / "special_tokens_map.json",
+        {
+            "additional_special_tokens": [START, END, IMAGE],
+            "eos_token": END,
+            "pad_token": END_OF_TEXT,
+        },
+    )
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config(special_ids))
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+
+
+def _tokenizer_config(special_ids: dict[str, int]) -> dict[str, Any]:
+    """Return what `AutoTokenizer` reads to build Qwen2's tokenizer class."""
+    flags = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False)
+    return {
+        "add_prefix_space": False,
+        "added_tokens_decoder": {
+            str(index): {"content": token, **flags, "special": True}
+            for token, index in special_ids.items()
+        },
+        "additional_special_tokens": [START, END, IMAGE],
+        "bos_token": None,
+        "chat_template": CHAT_TEMPLATE,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": END,
+        "errors": "replace",
+        "image_token": IMAGE,
+        "model_max_length": 2048,
+        "pad_token": END_OF_TEXT,
+        "padding_side": "right",
+        "processor_class": "LlavaProcessor",
+        "split_special_tokens": False,
+        "tokenizer_class": "Qwen2Tokenizer",
+        "unk_token": None,
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,81 @@
+"""What several test files share: small converted models and a picture.
+
+The models are the golden checkpoints of tests/goldens, converted once per run. All of
+it works without torch, without a network and without a GPU.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from PIL import Image, ImageDraw
+
+import fastvlm_mlx
+from convert import convert_checkpoint
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+# The same examples in every run, and no clock: the machine may be busy.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def golden_source() -> Callable[[str], Path]:
+    """The PyTorch folder of a golden checkpoint, by name; not to be written to."""
+    return lambda name: GOLDENS / name
+
+
+@pytest.fixture(scope="session")
+def converted_golden(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """The converted folder of a golden checkpoint, by name; not to be written to."""
+    root = tmp_path_factory.mktemp("converted")
+
+    def get(name: str) -> Path:
+        if not (root / name).is_dir():
+            convert_checkpoint(GOLDENS / name, root / name)
+        return root / name
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def load_golden(
+    converted_golden: Callable[[str], Path],
+) -> Callable[[str], fastvlm_mlx.FastVLM]:
+    """A golden checkpoint, loaded once per run, by name."""
+    loaded: dict[str, fastvlm_mlx.FastVLM] = {}
+
+    def get(name: str) -> fastvlm_mlx.FastVLM:
+        if name not in loaded:
+            loaded[name] = fastvlm_mlx.load(converted_golden(name), dtype="float32")
+        return loaded[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def vlm(load_golden: Callable[[str], fastvlm_mlx.FastVLM]) -> fastvlm_mlx.FastVLM:
+    """The golden with room for 512 positions; a 128x128 picture takes 4 of them."""
+    return load_golden("fast_vlm-train")
+
+
+@pytest.fixture(scope="session")
+def picture() -> Image.Image:
+    """A red disc on a ramp, wider than high; unlike itself under any symmetry."""
+    image = Image.linear_gradient("L").resize((150, 100)).convert("RGB")
+    ImageDraw.Draw(image).ellipse((10, 20, 60, 70), fill="red")
+    return image
+
+
+@pytest.fixture(scope="session")
+def picture_file(
+    picture: Image.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The picture as a PNG file."""
+    path = tmp_path_factory.mktemp("picture") / "disc.png"
+    picture.save(path)
+    return path
