@@ -11,7 +11,8 @@ from functools import partial
 
 import mlx.nn as nn
 
-from .backend import mx
+from . import cpu_forms
+from .backend import current, mx
 
 
 def depthwise_conv(x: mx.array, weight: mx.array, stride: int = 1) -> mx.array:
@@ -25,6 +26,8 @@ def depthwise_conv(x: mx.array, weight: mx.array, stride: int = 1) -> mx.array:
     Returns:
         (B, H/stride, W/stride, C).
     """
+    if _prefers_cpu_forms(x):
+        return cpu_forms.depthwise_conv(x, weight, stride)
     channels, kernel = weight.shape[0], weight.shape[1]
     return mx.conv2d(x, weight, stride, kernel // 2, groups=channels)
 
@@ -87,4 +90,10 @@ def add_biases(
 
 
 def _gelu(x: mx.array) -> mx.array:
-    return x * (1 + mx.erf(x * math.sqrt(0.5))) * 0.5
+    erf = cpu_forms.erf if _prefers_cpu_forms(x) else mx.erf
+    return x * (1 + erf(x * math.sqrt(0.5))) * 0.5
+
+
+def _prefers_cpu_forms(x: mx.array) -> bool:
+    """Half precision gains nothing on the CPU, where it has no BLAS either."""
+    return current() == "cpu" and x.dtype == mx.float32
