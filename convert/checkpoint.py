@@ -21,6 +21,7 @@ from .layout import Weights
 from .names import TOWER, rename
 from .quantize import Recipe, quantize
 from .read import Tensors, read_tensors
+from .rescale import Peaks, measure, rescale
 from .tokenizer import read_tokenizer
 from .tower import fuse_tower
 from .write import Progress, whole_folder, write_config, write_legal, write_weights
@@ -36,6 +37,7 @@ class ConversionReport:
     tensors_written: int
     parameters: int  # weights of the network, before packing into bits
     bytes_written: int
+    peaks: Peaks  # of the tower's activations, on the calibration pictures
 
     @property
     def bits_per_weight(self) -> float:
@@ -80,6 +82,9 @@ def convert_checkpoint(
     weights = {**fuse_tower(tensors, config.vision_config), **_rest(tensors, config)}
     tensors.finish()
     _check_written(weights, config)
+    peaks = measure(weights, config.vision_config)
+    weights = rescale(weights, config.vision_config, peaks.shifts)
+    config = _with_shifts(config, peaks)
     parameters = sum(array.size for array in weights.values())
     weights = _cast(weights, dtype)
     if recipe is not None:
@@ -92,6 +97,7 @@ def convert_checkpoint(
         tensors_written=len(weights),
         parameters=parameters,
         bytes_written=sum(array.nbytes for array in weights.values()),
+        peaks=peaks,
     )
     del arrays, tensors  # a shard is freed as soon as it is written
     with whole_folder(output, overwrite) as folder:
@@ -121,6 +127,11 @@ def _check_source(source: Path, output: Path, dtype: str | None) -> None:
         raise CheckpointError(
             f"{output} is the source, or a folder around it; choose another output."
         )
+
+
+def _with_shifts(config: FastVLMConfig, peaks: Peaks) -> FastVLMConfig:
+    vision = replace(config.vision_config, stream_shifts=peaks.shifts)
+    return replace(config, vision_config=vision, fits_float16=peaks.fits_float16)
 
 
 def _rest(tensors: Tensors, config: FastVLMConfig) -> Weights:

@@ -21,16 +21,19 @@ def depthwise(conv: Conv) -> Weights:
 
 
 def grouped(conv: Conv, multiplier: int) -> Weights:
-    """Several outputs per channel: weight (multiplier, C, k, k, 1).
+    """Several outputs per channel: weight.0, weight.1, … each (C, k, k, 1).
 
     PyTorch orders outputs by group: channel c owns outputs c·m … c·m + m - 1. The
-    runtime computes output 0 of every channel, then output 1 of every channel.
+    runtime computes output 0 of every channel, then output 1 of every channel. The
+    bias keeps PyTorch's order.
     """
     weight = conv.kernel.transpose(0, 2, 3, 1)  # (C·m, k, k, 1)
-    weight = weight.reshape(-1, multiplier, *weight.shape[1:])  # (C, m, k, k, 1)
     return {
-        "weight": weight.swapaxes(0, 1),
-        "bias": conv.bias.reshape(-1, multiplier).T,
+        **{
+            f"weight.{number}": weight[number::multiplier]
+            for number in range(multiplier)
+        },
+        "bias": conv.bias,
     }
 
 
@@ -39,8 +42,7 @@ def pointwise(conv: Conv) -> Weights:
     return {"weight": conv.kernel.squeeze((2, 3)), "bias": conv.bias}
 
 
-def after_grouped(weights: Weights, multiplier: int) -> Weights:
-    """Permute the inputs of a Linear that reads the runtime's order of `grouped`."""
-    outputs = weights["weight"].shape[0]
-    weight = weights["weight"].reshape(outputs, -1, multiplier)  # (O, C, m)
-    return {**weights, "weight": weight.swapaxes(1, 2).flatten(1)}
+def one_after_another(array: mx.array, multiplier: int) -> mx.array:
+    """Permute the last axis from PyTorch's order of `grouped` to the runtime's."""
+    apart = array.reshape(*array.shape[:-1], -1, multiplier)  # (…, C, m)
+    return apart.swapaxes(-1, -2).flatten(-2)

@@ -10,7 +10,7 @@ import re
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import VisionConfig
 
-from .layout import Weights, after_grouped, dense, depthwise, grouped, pointwise
+from .layout import Weights, dense, depthwise, grouped, one_after_another, pointwise
 from .names import TOWER
 from .read import Tensors
 from .reparameterize import (
@@ -75,9 +75,12 @@ def _downsample(
     large = _large_kernel(tensors, f"{name}.0", before, width, config.down_kernel)
     linear = pointwise(_mobileone(tensors, f"{name}.1", width, width, 1, groups=1))
     multiplier = width // before
+    conv = grouped(large, multiplier)
+    conv["bias"] = one_after_another(conv["bias"], multiplier)
+    linear["weight"] = one_after_another(linear["weight"], multiplier)
     return {
-        **_nested("downsample.conv", grouped(large, multiplier)),
-        **_nested("downsample.pointwise", after_grouped(linear, multiplier)),
+        **_nested("downsample.conv", conv),
+        **_nested("downsample.pointwise", linear),
     }
 
 
@@ -149,14 +152,18 @@ def _proj(tensors: Tensors, name: str, width: int, layer_scale: mx.array) -> Wei
 def _conv_ffn(
     tensors: Tensors, name: str, scale: mx.array, config: VisionConfig, index: int
 ) -> Weights:
-    """BatchNorm goes into the conv before it, the layer scale into fc2."""
+    """BatchNorm goes into the conv before it, the layer scale into fc2.
+
+    What BatchNorm adds passes through fc1 unchanged by padding, so it goes there.
+    """
     width, hidden = config.embed_dims[index], config.mlp_dims[index]
     conv = _conv_norm(tensors, f"{name}.conv", width, 1, config.mlp_kernel)
-    fc1 = _conv(tensors, f"{name}.fc1", hidden, width, 1)
+    fc1 = pointwise(_conv(tensors, f"{name}.fc1", hidden, width, 1))
     fc2 = scale_outputs(_conv(tensors, f"{name}.fc2", width, hidden, 1), scale)
     return {
-        **_nested("conv", depthwise(conv)),
-        **_nested("fc1", pointwise(fc1)),
+        "conv.weight": depthwise(conv)["weight"],
+        "fc1.weight": fc1["weight"],
+        "fc1.bias": fc1["bias"] + fc1["weight"] @ conv.bias,
         **_nested("fc2", pointwise(fc2)),
     }
 
@@ -172,11 +179,12 @@ def _conv_exp(tensors: Tensors, config: VisionConfig) -> Weights:
         groups=width,
         scale_branch=True,
     )
-    reduce = _conv(tensors, "final_conv.se.fc1", hidden, out, 1)
+    reduce = pointwise(_conv(tensors, "final_conv.se.fc1", hidden, out, 1))
     expand = _conv(tensors, "final_conv.se.fc2", out, hidden, 1)
     return {
         **_nested("conv", grouped(conv, out // width)),
-        **_nested("se.reduce", pointwise(reduce)),
+        "se.reduce.weight": reduce["weight"],
+        "se.reduce.bias": reduce["bias"] + reduce["weight"] @ conv.bias,
         **_nested("se.expand", pointwise(expand)),
     }
 
@@ -204,7 +212,7 @@ def _mobileone(
         _conv_norm(tensors, f"{name}.conv_kxk.{number}", outputs, per_group, kernel)
         for number in range(max(1, _count(tensors, f"{name}.conv_kxk")))
     ]
-    if scale_branch:
+    if scale_branch or _has(tensors, f"{name}.conv_scale"):
         branches.append(
             _conv_norm(tensors, f"{name}.conv_scale", outputs, per_group, 1)
         )

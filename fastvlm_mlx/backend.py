@@ -15,7 +15,16 @@ import mlx.core as mx  # noqa: E402
 
 from .errors import OptionError  # noqa: E402
 
-__all__ = ["DTYPES", "Backend", "configure", "current", "mx", "pick_dtype", "start"]
+__all__ = [
+    "DTYPES",
+    "Backend",
+    "architecture",
+    "configure",
+    "current",
+    "mx",
+    "pick_dtype",
+    "start",
+]
 
 Backend = Literal["metal", "cuda", "cpu"]
 
@@ -33,18 +42,30 @@ def current() -> Backend:
     return "metal" if mx.metal.is_available() else "cuda"
 
 
-def pick_dtype(name: str | None = None) -> mx.Dtype:
-    """The dtype to compute in: the one asked for, or the backend's own.
+_WITHOUT_BFLOAT16 = ("applegpu_g13", "applegpu_g14")
+"""GPU architectures of M1 and M2, which emulate bfloat16 and have float16."""
+
+
+def pick_dtype(name: str | None = None, fits_float16: bool = False) -> mx.Dtype:
+    """The dtype to compute in: the one asked for, or the fastest that is safe.
 
     On the CPU half precision is scalar code, 10 to 100 times slower than float32.
-    On a GPU bfloat16 is the dtype FastVLM was trained in; float16 would be faster
-    on M1 and M2, but the late stages of FastViTHD can leave its range.
+    On a GPU bfloat16 is the dtype that FastVLM was trained in; on M1 and M2 it is
+    emulated, and float16 is taken if the model fits into its range.
     """
-    if name is None:
-        return mx.float32 if current() == "cpu" else mx.bfloat16
-    if name not in DTYPES:
+    if name is not None and name not in DTYPES:
         raise OptionError(f"dtype is {name!r}; expected one of {', '.join(DTYPES)}.")
-    return DTYPES[name]
+    if name is not None:
+        return DTYPES[name]
+    if current() == "cpu":
+        return mx.float32
+    emulated = current() == "metal" and architecture().startswith(_WITHOUT_BFLOAT16)
+    return mx.float16 if emulated and fits_float16 else mx.bfloat16
+
+
+def architecture() -> str:
+    """What MLX calls the GPU's architecture, for example "applegpu_g13s" (M1 Max)."""
+    return str(mx.device_info()["architecture"])
 
 
 def start(*arrays: mx.array) -> None:

@@ -8,6 +8,7 @@ the verbs, so that `--help` does not wait for it.
 import argparse
 import dataclasses
 import importlib
+import io
 import json
 import logging
 import os
@@ -33,7 +34,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character
+    try:
+        arguments = build_parser().parse_args(argv)
+    except BrokenPipeError:
+        return _reader_left()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     level = logging.WARNING if arguments.quiet else logging.INFO
     logging.getLogger("fastvlm_mlx").setLevel(level)
@@ -42,9 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _say("stopped", INTERRUPTED)
-    except BrokenPipeError:  # the reader left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
+    except BrokenPipeError:
+        return _reader_left()
     except Exception as error:
         if arguments.debug:
             raise
@@ -342,12 +347,31 @@ def _summary(report: Any, output: Path) -> str:
         f"{report.bytes_written / 1e6:.2f} MB, "
         f"{report.bits_per_weight:.2f} bits per weight",
     ]
+    lines.append(f"  float16   {_float16_line(report.peaks)}")
     if report.config.license:
         lines.append(f"  licence   {report.config.license}")
     return "\n".join(lines)
 
 
+def _float16_line(peaks: Any) -> str:
+    """What the tower's activations reach, against float16's limit of 65504."""
+    scaled = [
+        f"stage {stage} carried times 2^-{shift}"
+        for stage, shift in enumerate(peaks.shifts)
+        if shift
+    ]
+    streams = f"streams reach {max(peaks.streams):.0f}, all else {peaks.others:.0f}"
+    verdict = "safe" if peaks.fits_float16 else "NOT safe: use bfloat16 or float32"
+    return "; ".join([verdict, streams, *scaled])
+
+
 # --- errors -----------------------------------------------------------------------
+
+
+def _reader_left() -> int:
+    """Standard output was closed, as `| head` does: nobody wants the rest."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILURE
 
 
 def _report(error: Exception) -> int:

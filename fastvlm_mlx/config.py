@@ -60,6 +60,7 @@ class VisionConfig:
     mlp_kernel: int = 7
     final_kernel: int = 3
     layer_norm_eps: float = 1e-5
+    stream_shifts: tuple[int, ...] = ()  # k: a stage's stream is carried times 2^-k
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -70,6 +71,11 @@ class VisionConfig:
     def stride(self) -> int:
         """Pixels per visual token along one side: 64 for five stages."""
         return 4 << (len(self.layers) - 1)
+
+    def stream_eps(self, index: int) -> float:
+        """The eps of LayerNorm in a stage, on the scale of the stage's stream."""
+        shift = self.stream_shifts[index] if self.stream_shifts else 0
+        return self.layer_norm_eps * 4.0**-shift
 
     def token_grid(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of visual tokens for a (height, width) in pixels."""
@@ -151,6 +157,7 @@ class FastVLMConfig:
     max_length: int  # positions that prompt and answer may take together
     image_mode: ImageMode = "pad"  # how training made pictures square
     quantization: QuantizationConfig | None = None
+    fits_float16: bool = False  # measured: the tower stays within float16's range
     source: str = ""  # where the weights came from
     license: str = ""  # their licence, as the source names it
 
@@ -235,6 +242,8 @@ def _check_fields(config: Any, smallest: int = 1) -> None:
     """Every field must be of its type, and its numbers plausible sizes."""
     for name, kind in get_type_hints(type(config)).items():
         value = getattr(config, name)
+        if name == "stream_shifts":  # exponents, checked with the stages
+            continue
         if not _fits(value, kind, smallest):
             expected = kind.__name__ if isinstance(kind, type) else str(kind)
             if "int" in expected:
@@ -281,6 +290,18 @@ def _check_stages(config: VisionConfig) -> None:
                 f"vision_config goes from {width} channels to {following}; expected a "
                 f"multiple of {width}."
             )
+    if (
+        not isinstance(config.stream_shifts, tuple)
+        or config.stream_shifts
+        and (
+            len(config.stream_shifts) != len(config.layers)
+            or not all(type(k) is int and 0 <= k <= 24 for k in config.stream_shifts)
+        )
+    ):
+        raise ConfigError(
+            f"vision_config.stream_shifts is {config.stream_shifts}; expected one "
+            "exponent from 0 to 24 per stage."
+        )
     for mixer in config.token_mixers:
         if mixer not in ("repmixer", "attention"):
             raise ConfigError(f"vision_config has an unknown token mixer {mixer!r}.")

@@ -10,7 +10,7 @@ from .backend import mx
 from .config import FastVLMConfig, load_config
 from .errors import ConfigError, OptionError, PromptError
 from .generate import GenerationResult, TextStream, generate_step, make_sampler
-from .image import ImageSource, Pixels, open_image, prepare
+from .image import ImageSource, open_image, prepare
 from .model import FastVLMModel
 from .options import GenerationOptions, parse_resolution
 from .prompt import ChatTokenizer, Message, Prompt
@@ -71,33 +71,24 @@ class FastVLM:
     ) -> TextStream:
         """Answer a question as it is written; arguments as in `generate`.
 
-        Reading, encoding and prefill are on their way when this returns.
+        Pictures are read, and their encoding is on its way, when this returns; the
+        prefill begins with the first piece of text that is asked for.
         """
         mx.reset_peak_memory()
         chosen = _options(options)
+        size = chosen.resolution or self.config.vision_config.image_size
+        sources = _listed(image)
         watch = Stopwatch()
-        pixels = [self._pixels(source, chosen, watch) for source in _listed(image)]
-        features = [self._encode(picture) for picture in pixels]
-        watch.lap("encode")
-        built = self._prompt(prompt, system, features)
+        lengths = [self._num_tokens(size)] * len(sources)
+        built = self._prompt(prompt, system, lengths)  # refuses before any work
         watch.lap("tokenize")
+        features = [self._encode(source, size, chosen, watch) for source in sources]
         tokens = self._tokens(built, features, chosen, watch)
         return TextStream(
             tokens, built, self.tokenizer, self.config, chosen, watch.timings
         )
 
-    def _pixels(
-        self, source: ImageSource, options: GenerationOptions, watch: Stopwatch
-    ) -> Pixels:
-        size = options.resolution or self.config.vision_config.image_size
-        self._check_size(size)  # before the picture is read
-        image = open_image(source)
-        watch.lap("load_image")
-        pixels = prepare(image, size, options.image_mode or self.config.image_mode)
-        watch.lap("preprocess")
-        return pixels
-
-    def _check_size(self, size: tuple[int, int]) -> None:
+    def _num_tokens(self, size: tuple[int, int]) -> int:
         try:
             tokens = self.config.vision_config.num_tokens(size)
         except ConfigError as error:
@@ -107,23 +98,33 @@ class FastVLM:
                 f"A picture of {size[0]}x{size[1]} takes {tokens} positions; the model "
                 f"has {self.config.max_length}. Lower the resolution."
             )
+        return tokens
 
-    def _encode(self, pixels: Pixels) -> mx.array:
-        """(H, W, 3) bytes to image_features (1, N, C), left running on the device."""
+    def _encode(
+        self,
+        source: ImageSource,
+        size: tuple[int, int],
+        options: GenerationOptions,
+        watch: Stopwatch,
+    ) -> mx.array:
+        """A picture to image_features (1, N, C), left running on the device."""
+        image = open_image(source)
+        watch.lap("load_image")
+        pixels = prepare(image, size, options.image_mode or self.config.image_mode)
+        watch.lap("preprocess")
         pixel_values = mx.array(pixels)[None].astype(self.model.embed_dtype) / 255
         features = self.model.encode_image(pixel_values)
         backend.start(features)
+        watch.lap("encode")
         return features
 
-    def _prompt(
-        self, text: str, system: str | None, features: Sequence[mx.array]
-    ) -> Prompt:
+    def _prompt(self, text: str, system: str | None, lengths: Sequence[int]) -> Prompt:
         if not text.strip():
             raise PromptError("The prompt is empty; expected a question.")
-        messages = [Message("user", text, images=len(features))]
+        messages = [Message("user", text, images=len(lengths))]
         if system is not None:
             messages.insert(0, Message("system", system))
-        return self.tokenizer.build(messages, [each.shape[1] for each in features])
+        return self.tokenizer.build(messages, lengths)
 
     def _tokens(
         self,

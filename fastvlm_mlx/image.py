@@ -207,12 +207,20 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F":
         raise ImageError(f"{name} holds floating-point pixels; save it with 8 bits.")
     try:
+        if image.has_transparency_data:
+            return _on_white(image)
         return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError:
         raise ImageError(
             f"{name} has the mode {image.mode!r}, which cannot become RGB; save it "
             "as RGB."
         ) from None
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Show what is transparent as white paper, as transformers' image processors do."""
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
 
 
 def _sixteen_to_eight(values: NDArray[np.generic], name: str) -> Pixels:
@@ -233,7 +241,7 @@ def _from_array(array: NDArray[np.generic]) -> Image.Image:
         )
     if 0 in array.shape:
         raise ImageError(f"An image array has the shape {array.shape}: no pixels.")
-    return Image.fromarray(_to_bytes(array)).convert("RGB")
+    return _to_rgb(Image.fromarray(_to_bytes(array)), "the array")
 
 
 def _to_bytes(array: NDArray[np.generic]) -> Pixels:

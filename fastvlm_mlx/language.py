@@ -28,7 +28,10 @@ def build_language_model(config: TextConfig) -> nn.Module:
             f"expected one of {', '.join(SUPPORTED)}."
         )
     module = mlx_lm(f"models.{config.model_type}")
-    model: nn.Module = module.Model(module.ModelArgs.from_dict(asdict(config)))
+    try:
+        model: nn.Module = module.Model(module.ModelArgs.from_dict(asdict(config)))
+    except (ValueError, KeyError, TypeError) as error:  # an unknown rope, for example
+        raise ConfigError(f"text_config cannot be built: {error}") from None
     return model
 
 

@@ -1,32 +1,112 @@
 """The few array operations that may take another form on another backend.
 
-Shapes: B batch, H and W pixels, C channels, k kernel side.
+Elementwise chains are compiled, so that each is one pass over memory. A bias is never
+added alone where an activation or a residual follows: it joins that pass.
+
+Shapes: B batch, H and W pixels, C and D channels, k kernel side, T rows of tokens.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
-from .backend import mx
+import mlx.nn as nn
+
+from . import cpu_forms
+from .backend import current, mx
 
 
-def depthwise_conv(
-    x: mx.array, weight: mx.array, bias: mx.array, stride: int = 1
-) -> mx.array:
-    """Convolve each channel with its own kernel, "same" padding.
+def depthwise_conv(x: mx.array, weight: mx.array, stride: int = 1) -> mx.array:
+    """Convolve each channel with its own kernel, "same" padding, no bias.
 
     Args:
         x: (B, H, W, C).
         weight: (C, k, k, 1), k odd.
-        bias: (C,).
         stride: 1 or 2.
 
     Returns:
         (B, H/stride, W/stride, C).
     """
+    if _prefers_cpu_forms(x):
+        return cpu_forms.depthwise_conv(x, weight, stride)
     channels, kernel = weight.shape[0], weight.shape[1]
-    padding = kernel // 2
-    return mx.conv2d(x, weight, stride, padding, groups=channels) + bias
+    return mx.conv2d(x, weight, stride, kernel // 2, groups=channels)
+
+
+def matmul(x: mx.array, layer: nn.Module) -> mx.array:
+    """A Linear without its bias, packed or not: (T, C) -> (T, D)."""
+    if isinstance(layer, nn.QuantizedLinear):
+        return mx.quantized_matmul(
+            x,
+            layer.weight,
+            layer.scales,
+            layer.get("biases"),
+            transpose=True,
+            group_size=layer.group_size,
+            bits=layer.bits,
+            mode=layer.mode,
+        )
+    product: mx.array = x @ layer.transposed
+    return product
+
+
+def add_matmul(residual: mx.array, x: mx.array, layer: nn.Module) -> mx.array:
+    """residual + a Linear without its bias, in one kernel: (T, D)."""
+    if isinstance(layer, nn.QuantizedLinear):
+        return residual + matmul(x, layer)
+    return mx.addmm(residual, x, layer.transposed)
 
 
 def gelu(x: mx.array) -> mx.array:
     """The exact GELU, x·Φ(x), as in every layer of FastVLM (`nn.GELU()`)."""
-    return x * (1 + mx.erf(x * math.sqrt(0.5))) * 0.5
+    return _activations(x).gelu(x)
+
+
+def bias_gelu(x: mx.array, bias: mx.array) -> mx.array:
+    """gelu(x + bias)."""
+    return _activations(x).bias_gelu(x, bias)
+
+
+def gate_gelu(x: mx.array, bias: mx.array, gate: mx.array) -> mx.array:
+    """gelu((x + bias) · sigmoid(gate))."""
+    return _activations(x).gate_gelu(x, bias, gate)
+
+
+@partial(mx.compile, shapeless=True)
+def add_bias(x: mx.array, bias: mx.array) -> mx.array:
+    """x + bias."""
+    return x + bias
+
+
+@partial(mx.compile, shapeless=True)
+def add_biases(
+    x: mx.array, first: mx.array, second: mx.array
+) -> tuple[mx.array, mx.array]:
+    """x + first, and x + first + second, in one pass that reads x once."""
+    biased = x + first
+    return biased, biased + second
+
+
+class _Activations:
+    """GELU and its company, compiled around one form of GELU."""
+
+    def __init__(self, gelu: Callable[[mx.array], mx.array]) -> None:
+        compiled = partial(mx.compile, shapeless=True)
+        self.gelu = compiled(gelu)
+        self.bias_gelu = compiled(lambda x, bias: gelu(x + bias))
+        self.gate_gelu = compiled(
+            lambda x, bias, gate: gelu((x + bias) * mx.sigmoid(gate))
+        )
+
+
+_ANYWHERE = _Activations(lambda x: x * (1 + mx.erf(x * math.sqrt(0.5))) * 0.5)
+_ON_CPU = _Activations(cpu_forms.gelu)
+
+
+def _activations(x: mx.array) -> _Activations:
+    return _ON_CPU if _prefers_cpu_forms(x) else _ANYWHERE
+
+
+def _prefers_cpu_forms(x: mx.array) -> bool:
+    """Half precision gains nothing on the CPU, where it has no BLAS either."""
+    return current() == "cpu" and x.dtype == mx.float32

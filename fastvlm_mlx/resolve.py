@@ -80,10 +80,15 @@ def download(repo_id: str, revision: str | None = None) -> Path:
 
 def cache_folder() -> Path:
     """Where converted models are kept; FASTVLM_MLX_CACHE moves it."""
-    if CACHE_VARIABLE in os.environ:
-        return Path(os.environ[CACHE_VARIABLE]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "fastvlm-mlx"
+    stated = os.environ.get(CACHE_VARIABLE)
+    base = stated or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        folder = Path(base).expanduser()
+    except RuntimeError:  # a user without a home, as in some containers
+        raise CheckpointError(
+            f"{base} does not exist; set {CACHE_VARIABLE} to a folder for models."
+        ) from None
+    return folder if stated else folder / "fastvlm-mlx"
 
 
 def _converted(folder: Path, name: str) -> Path:

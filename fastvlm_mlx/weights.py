@@ -34,7 +34,7 @@ def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
     weights = _read_weights(folder)
     model = _build(config, weights)
     _check(model, weights, folder)
-    target = pick_dtype(dtype)
+    target = pick_dtype(dtype, config.fits_float16)
     model.load_weights(
         [(name, _cast(array, target)) for name, array in weights.items()]
     )

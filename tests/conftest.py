@@ -13,13 +13,8 @@ from PIL import Image, ImageDraw
 
 import fastvlm_mlx
 from convert import convert_checkpoint
-from fastvlm_mlx.backend import mx
 
 GOLDENS = Path(__file__).parent / "goldens"
-
-# On a Linux CPU each new kernel of mx.compile is a run of the C++ compiler, a second
-# or so, where there is one. The numbers are the same without.
-mx.disable_compile()
 
 # The same examples in every run, and no clock: the machine may be busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

@@ -48,7 +48,6 @@ def run(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         text=True,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, "MLX_DISABLE_COMPILE": "1"},
         **options,
     )
 
@@ -364,7 +363,6 @@ def test_ctrl_c_is_130_without_a_traceback(model: str) -> None:
         [sys.executable, "-c", ENDLESS, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "MLX_DISABLE_COMPILE": "1"},
     )
     assert process.stdout is not None
     assert process.stdout.read(1)

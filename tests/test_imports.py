@@ -29,7 +29,8 @@ RUNTIME = {
     "prompt": "errors config",
     "resolve": "errors config",
     "backend": "errors blas config",
-    "ops": "errors config backend",
+    "cpu_forms": "backend",
+    "ops": "errors config backend cpu_forms",
     "vision": "errors config backend ops",
     "language": "errors config backend ops mlx_lm_door",
     "model": "errors config backend ops vision language",
@@ -50,6 +51,7 @@ RUNTIME = {
 
 # What the converter may import of the runtime, and of itself in this order.
 CONVERT_FROM_RUNTIME = {"errors", "config", "backend", "model", "prompt"}
+CONVERT_FROM_TOWER = {"ops", "vision"}  # rescale alone runs the tower to measure it
 CONVERT = {
     "reparameterize": "",
     "read": "",
@@ -60,8 +62,11 @@ CONVERT = {
     "architecture": "read names tokenizer",
     "quantize": "layout names",
     "write": "read layout",
+    "calibration": "",
+    "rescale": "layout calibration",
     "checkpoint": (
-        "reparameterize read layout names tower tokenizer architecture quantize write"
+        "reparameterize read layout names tower tokenizer architecture quantize "
+        "rescale write"
     ),
     "__init__": "checkpoint quantize",
     "__main__": "",  # it is the command, so it alone imports the cli
@@ -75,10 +80,10 @@ OTHERS = {
     "mlx.core": "fastvlm_mlx.backend",
     "mlx.nn": (
         "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
-        "fastvlm_mlx.dequantize fastvlm_mlx.weights"
+        "fastvlm_mlx.dequantize fastvlm_mlx.weights fastvlm_mlx.ops"
     ),
     "mlx.utils": "fastvlm_mlx.dequantize fastvlm_mlx.weights convert.checkpoint",
-    "numpy": "fastvlm_mlx.image",
+    "numpy": "fastvlm_mlx.image convert.calibration",
     "safetensors": "convert.read",
     "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",
     "tqdm": "fastvlm_mlx.cli",
@@ -162,7 +167,9 @@ def test_convert_imports_its_siblings(module: str) -> None:
 
 @pytest.mark.parametrize("module", CONVERT_FILES)
 def test_convert_imports_of_the_runtime(module: str) -> None:
-    allowed = {"cli"} if module == "__main__" else CONVERT_FROM_RUNTIME
+    allowed = {"__main__": {"cli"}, "rescale": CONVERT_FROM_TOWER}.get(module, set())
+    if module != "__main__":
+        allowed = allowed | CONVERT_FROM_RUNTIME
     assert own(CONVERT_FILES[module], "fastvlm_mlx") <= allowed
 
 

@@ -1,7 +1,9 @@
 """The tower's shapes and what each part does, at sizes a laptop does not notice."""
 
+import io
 from dataclasses import replace
 
+import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
@@ -12,10 +14,10 @@ from fastvlm_mlx.ops import gelu
 from fastvlm_mlx.vision import (
     Attention,
     ConvExpand,
+    DepthwiseConv,
     Downsample,
     FastViTHD,
     GroupedConv,
-    SqueezeExcite,
 )
 
 # Multipliers of 1 and of 2, both token mixers, with and without position.
@@ -53,6 +55,25 @@ CONFIGS = {
         pos_embs=(False,) * 4 + (True,),
     ),
 }
+
+
+FASTVITHD = VisionConfig(
+    image_size=(1024, 1024),
+    layers=(2, 12, 24, 4, 2),
+    embed_dims=(96, 192, 384, 768, 1536),
+    mlp_dims=(384, 768, 1536, 3072, 6144),
+    token_mixers=("repmixer",) * 3 + ("attention",) * 2,
+    pos_embs=(False,) * 3 + (True,) * 2,
+    hidden_size=3072,
+    se_dim=192,
+)
+
+
+def count_nodes(output: mx.array) -> int:
+    """Operations of a graph not computed yet."""
+    dot = io.StringIO()
+    mx.export_to_dot(dot, output)
+    return dot.getvalue().count("shape=rectangle")
 
 
 def random_tower(config: VisionConfig) -> FastViTHD:
@@ -128,67 +149,125 @@ def test_configured_kernels_are_used() -> None:
     block = "stages.0.blocks.0."
     assert shapes[f"{block}convffn.conv.weight"] == (8, 5, 5, 1)
     assert shapes[f"{block}token_mixer.weight"] == (8, 1, 1, 1)
-    assert shapes["stages.1.downsample.conv.weight"] == (2, 8, 3, 3, 1)
+    assert shapes["stages.1.downsample.conv.weight.1"] == (8, 3, 3, 1)
 
 
 # --- parts ------------------------------------------------------------------------
+
+
+def drawn(conv: GroupedConv, seed: int) -> mx.array:
+    """Give a conv random kernels; the same as one conv of C groups, PyTorch's order."""
+    shape = conv.weight[0].shape
+    keys = mx.random.split(mx.random.key(seed), len(conv.weight))
+    conv.weight = [mx.random.normal(shape, key=key) for key in keys]
+    return mx.stack(conv.weight, axis=1).flatten(0, 1)  # (C·m, k, k, 1)
 
 
 @pytest.mark.parametrize("multiplier", [1, 2, 3])
 def test_grouped_conv_is_a_conv_of_c_groups(multiplier: int) -> None:
     """Output m of group c is channel c·multiplier + m of the conv it replaces."""
     conv = GroupedConv(4, multiplier, kernel=3, stride=2)
-    conv.weight = mx.random.normal(conv.weight.shape, key=mx.random.key(2))
-    conv.bias = mx.random.normal(conv.bias.shape, key=mx.random.key(3))
+    whole = drawn(conv, 2)
     x = mx.random.normal((1, 8, 6, 4), key=mx.random.key(4))
-    whole = conv.weight.swapaxes(0, 1).reshape(4 * multiplier, 3, 3, 1)
-    expected = mx.conv2d(x, whole, 2, 1, groups=4) + conv.bias.T.flatten()
+    expected = mx.conv2d(x, whole, 2, 1, groups=4)
     found = mx.stack(conv(x), axis=-1).flatten(-2)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_downsample_joins_its_outputs_one_after_another() -> None:
     layer = Downsample(4, 8, kernel=3)
-    layer.conv.weight = mx.random.normal(layer.conv.weight.shape, key=mx.random.key(5))
+    drawn(layer.conv, 5)
     layer.pointwise.weight, layer.pointwise.bias = mx.eye(8), mx.zeros(8)
+    layer.conv.bias = mx.random.normal((8,), key=mx.random.key(3))
     x = mx.random.normal((1, 4, 4, 4), key=mx.random.key(6))
     first, second = layer.conv(x)
-    expected = gelu(gelu(mx.concatenate([first, second], axis=-1)))
-    np.testing.assert_allclose(layer(x), expected, atol=1e-6)
+    joined = mx.concatenate([first, second], axis=-1) + layer.conv.bias
+    np.testing.assert_allclose(layer(x), gelu(gelu(joined)), atol=1e-5)
 
 
 def test_the_last_conv_keeps_the_order_of_its_channels() -> None:
     """Outputs of one group stay neighbours: the projector was trained on that."""
     layer = ConvExpand(16, SMALL)  # two outputs per group
-    layer.conv.weight = mx.random.normal(layer.conv.weight.shape, key=mx.random.key(8))
+    whole = drawn(layer.conv, 8)
+    layer.conv.bias = mx.random.normal((32,), key=mx.random.key(3))
     layer.se.expand.weight, layer.se.expand.bias = mx.zeros((32, 4)), mx.zeros(32)
     x = mx.random.normal((1, 3, 5, 16), key=mx.random.key(9))
-    whole = layer.conv.weight.swapaxes(0, 1).reshape(32, 3, 3, 1)
-    expected = gelu(
-        0.5 * mx.conv2d(x, whole, 1, 1, groups=16)
-    )  # the gate of 0 is a half
+    conv = mx.conv2d(x, whole, 1, 1, groups=16) + layer.conv.bias
+    expected = gelu(0.5 * conv)  # the gate of 0 is a half
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
 
 
 def test_attention_is_softmax_over_all_pixels() -> None:
     """Heads lie side by side in the channels, and q has been scaled already."""
     attention = Attention(16, head_dim=8)
-    x = mx.random.normal((1, 2, 3, 16), key=mx.random.key(7))
+    x = mx.random.normal((6, 16), key=mx.random.key(7))
     qkv = np.array(attention.qkv(x)).reshape(6, 3, 2, 8)
     heads = []
     for head in range(2):
         q, k, v = qkv[:, :, head].swapaxes(0, 1)
         shares = np.exp(q @ k.T)
         heads.append(shares / shares.sum(axis=1, keepdims=True) @ v)
-    joined = mx.array(np.concatenate(heads, axis=1)).reshape(1, 2, 3, 16)
-    np.testing.assert_allclose(attention(x), attention.proj(joined), atol=1e-5)
+    joined = mx.array(np.concatenate(heads, axis=1))
+    found = attention(x, x + attention.proj.bias, batch=1)
+    np.testing.assert_allclose(found, x + attention.proj(joined), atol=1e-5)
 
 
-def test_squeeze_excite_pools_in_float32() -> None:
+def test_pictures_of_a_batch_do_not_attend_to_each_other() -> None:
+    attention = Attention(16, head_dim=8)
+    x = mx.random.normal((12, 16), key=mx.random.key(7))
+    alone = [attention(half, half, batch=1) for half in (x[:6], x[6:])]
+    together = attention(x, x, batch=2)
+    np.testing.assert_allclose(together, mx.concatenate(alone), atol=1e-5)
+
+
+def test_the_last_conv_pools_in_float32() -> None:
     """A mean of 100,000 equal values in half precision would be far off."""
-    layer = SqueezeExcite(1, 1)
-    layer.reduce.weight, layer.reduce.bias = mx.ones((1, 1)), mx.zeros(1)
-    layer.expand.weight, layer.expand.bias = mx.ones((1, 1)), mx.zeros(1)
+    config = replace(SMALL, embed_dims=(1, 1, 1), hidden_size=1, head_dim=1, se_dim=1)
+    layer = ConvExpand(1, config)
+    layer.conv.weight = [mx.zeros((1, 3, 3, 1)).at[0, 1, 1, 0].add(1.0)]
+    layer.se.reduce.weight, layer.se.reduce.bias = mx.ones((1, 1)), mx.zeros(1)
+    layer.se.expand.weight, layer.se.expand.bias = mx.ones((1, 1)), mx.zeros(1)
     layer.set_dtype(mx.float16)
-    x = mx.full((1, 400, 300, 1), 1.0, mx.float16)
-    assert abs(layer(x)[0, 0, 0, 0].item() - 1 / (1 + np.exp(-1))) < 1e-3
+    found = layer(mx.full((1, 400, 300, 1), 1.0, mx.float16))
+    expected = gelu(mx.sigmoid(mx.array([1.0])))
+    assert abs(found[0, 9, 9, 0].item() - expected.item()) < 1e-3
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build graphs as a GPU gets them; none of them is computed."""
+    monkeypatch.setattr("fastvlm_mlx.ops.current", lambda: "metal")
+
+
+@pytest.mark.usefixtures("on_a_gpu")
+def test_one_encode_is_at_most_600_operations() -> None:
+    """layer_norm counts as one: a GPU has a kernel for it, the CPU composes it."""
+    tower = FastViTHD(FASTVITHD)
+    pixel_values = some_pixels(64, 64)
+    mx.eval(pixel_values, tower(pixel_values))  # transposed views are made once
+    found = count_nodes(tower(pixel_values))
+    norms = FASTVITHD.layers[3] + FASTVITHD.layers[4]
+    assert found - norms * (nodes_of_layer_norm() - 1) <= 600
+
+
+def nodes_of_layer_norm() -> int:
+    x = mx.ones((4, 8))
+    mx.eval(x)
+    return count_nodes(mx.fast.layer_norm(x, None, None, 1e-5))
+
+
+def test_every_conv_but_the_first_takes_the_fast_metal_kernel() -> None:
+    """MLX's conditions: one output per group, k <= 7, stride <= 2, C % 16 == 0."""
+    tower = FastViTHD(FASTVITHD)
+    convs = [
+        module
+        for _, module in tower.named_modules()
+        if isinstance(module, DepthwiseConv | GroupedConv)
+    ]
+    dense = [m for _, m in tower.named_modules() if isinstance(m, nn.Conv2d)]
+    assert dense == [tower.stem.conv]
+    for conv in convs:
+        weights = conv.weight if isinstance(conv, GroupedConv) else [conv.weight]
+        for channels, kernel, _, per_group in (weight.shape for weight in weights):
+            assert per_group == 1 and channels % 16 == 0
+            assert kernel <= 7 and conv._stride <= 2

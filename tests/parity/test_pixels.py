@@ -19,6 +19,7 @@ from tests.parity import torchvision_stub  # noqa: E402
 
 torchvision_stub.install()
 
+from transformers.image_transforms import convert_to_rgb  # noqa: E402
 from transformers.models.clip.image_processing_pil_clip import (  # noqa: E402
     CLIPImageProcessorPil,
 )
@@ -60,9 +61,7 @@ def noise(height: int, width: int, channels: int, seed: int = 0) -> Array:
 def reference_pixels(image: Image.Image, side: int) -> Array:
     """What the model receives by CLIPImageProcessor, (H, W, 3) float32.
 
-    Transparency is dropped first, as Apple's code drops it (`convert("RGB")`).
-    The processor itself did the same until transformers 5, which paints white under
-    what is see-through: pixels that FastVLM was never trained on.
+    It paints white under what is see-through, since transformers 5.
     """
     processor = CLIPImageProcessorPil(
         size={"shortest_edge": side},
@@ -70,9 +69,7 @@ def reference_pixels(image: Image.Image, side: int) -> Array:
         image_mean=[0.0, 0.0, 0.0],
         image_std=[1.0, 1.0, 1.0],
     )
-    # Through bytes, since PIL's RGB picture still remembers a see-through colour.
-    rgb = Image.fromarray(np.asarray(image.convert("RGB")))
-    (pixel_values,) = processor(rgb, return_tensors="np")["pixel_values"]
+    (pixel_values,) = processor(image, return_tensors="np")["pixel_values"]
     return np.asarray(pixel_values).transpose(1, 2, 0)
 
 
@@ -80,9 +77,8 @@ def expand_to_square(image: Image.Image) -> Image.Image:
     """LLaVA's padding: the picture in the middle of a black square of its long side."""
     side = max(image.size)
     square = Image.new("RGB", (side, side), (0, 0, 0))
-    square.paste(
-        image.convert("RGB"), ((side - image.width) // 2, (side - image.height) // 2)
-    )
+    rgb = Image.fromarray(convert_to_rgb(image, return_numpy=True))
+    square.paste(rgb, ((side - image.width) // 2, (side - image.height) // 2))
     return square
 
 
