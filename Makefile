@@ -20,7 +20,6 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-parity
 	$(BIN)/mypy
-	$(BIN)/mypy tests
 
 parity: $(VENV)/.installed-parity
 	$(BIN)/python -m pytest -q -m parity

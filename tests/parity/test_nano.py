@@ -1,0 +1,59 @@
+"""The trained checkpoint in torch's eval mode and in our runtime: the same logits.
+
+Random weights hide nothing but also mean nothing; these have been trained, and their
+BatchNorm statistics come from pictures.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.parity.runtime import relative_error
+
+pytestmark = pytest.mark.parity
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from benchmarks.nano.data import Picture, load_split  # noqa: E402
+from benchmarks.nano.evaluate import encode  # noqa: E402
+from benchmarks.nano.examples import load_examples, to_pixel_values  # noqa: E402
+from benchmarks.nano.reference import Reference  # noqa: E402
+from convert import convert_checkpoint  # noqa: E402
+from fastvlm_mlx import FastVLM, load  # noqa: E402
+from fastvlm_mlx.backend import mx  # noqa: E402
+from fastvlm_mlx.prompt import Message  # noqa: E402
+
+CHECKPOINT = Path(__file__).parents[2] / "benchmarks" / "nano" / "checkpoint"
+PICTURES = 100
+
+
+@pytest.fixture(scope="module")
+def vlm(tmp_path_factory: pytest.TempPathFactory) -> FastVLM:
+    folder = tmp_path_factory.mktemp("nano") / "converted"
+    convert_checkpoint(CHECKPOINT, folder)
+    return load(folder, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def torch_model() -> Reference:
+    return Reference(CHECKPOINT)
+
+
+def our_logits(vlm: FastVLM, picture: Picture, text: str) -> mx.array:
+    embeds = encode(vlm, picture.path)
+    prompt = vlm.tokenizer.build([Message("user", text, images=1)], [embeds.shape[0]])
+    spliced = vlm.model.splice(prompt.token_ids, prompt.image_spans, [embeds])
+    return vlm.model(spliced)[0]
+
+
+def test_logits_of_100_test_pictures(vlm: FastVLM, torch_model: Reference) -> None:
+    split = load_split("test")[:PICTURES]
+    pixels = to_pixel_values(load_examples(split, torch_model.resolution).pixels)
+    for picture, pixel_values in zip(split, pixels, strict=True):
+        text = picture.questions[0].text
+        ids = torch_model.prompt(text)[None]
+        with torch.no_grad():
+            output = torch_model.model(input_ids=ids, pixel_values=pixel_values[None])
+        expected = output.logits[0].numpy()
+        error = relative_error(our_logits(vlm, picture, text), expected)
+        assert error <= 1e-3, picture.path
