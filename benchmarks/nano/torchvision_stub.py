@@ -5,8 +5,7 @@ nano model uses, and a CPU build of torchvision that matches the installed torch
 always to be had. Importing this module then registers empty modules under the names
 that the two import. Where a real torchvision imports fine it does nothing.
 
-Import it before timm and transformers: transformers offers its timm models only when it
-finds torchvision, and remembers the answer.
+Import it before timm: transformers has timm models only where it finds torchvision.
 """
 
 import importlib
@@ -85,6 +84,15 @@ def install() -> None:
     for name in MODULES[1:]:
         parent, _, child = name.rpartition(".")
         setattr(sys.modules[parent], child, sys.modules[name])
+    _forget_absence()
+
+
+def _forget_absence() -> None:
+    """Let transformers look again, if it has already looked and remembers."""
+    module = sys.modules.get("transformers.utils.import_utils")
+    for name in ("is_torchvision_available", "is_timm_available"):
+        if module is not None:
+            getattr(module, name).cache_clear()
 
 
 install()

@@ -12,10 +12,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tests.parity import torchvision_stub
-
-torchvision_stub.install()  # before the first import of timm or transformers
-
 import torch  # noqa: E402
 from timm.layers.norm import LayerNorm2d  # noqa: E402
 from timm.models.fastvit import FastVit, LayerScale2d  # noqa: E402
@@ -25,6 +21,8 @@ from transformers import (  # noqa: E402
     FastVlmForConditionalGeneration,
 )
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm  # noqa: E402
+
+from benchmarks.nano import torchvision_stub  # noqa: E402, F401
 
 State = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)

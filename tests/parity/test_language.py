@@ -8,9 +8,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.parity import torchvision_stub  # noqa: E402
+from benchmarks.nano import torchvision_stub  # noqa: E402, F401
 
-torchvision_stub.install()  # or timm cannot be imported
 pytest.importorskip("timm")
 pytest.importorskip("transformers")
 

@@ -15,15 +15,12 @@ from PIL import Image
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from tests.parity import torchvision_stub  # noqa: E402
-
-torchvision_stub.install()
-
 from transformers.image_transforms import convert_to_rgb  # noqa: E402
 from transformers.models.clip.image_processing_pil_clip import (  # noqa: E402
     CLIPImageProcessorPil,
 )
 
+from benchmarks.nano import torchvision_stub  # noqa: E402, F401
 from fastvlm_mlx.image import open_image, prepare  # noqa: E402
 
 pytestmark = pytest.mark.parity
