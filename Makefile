@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/.installed
 	$(BIN)/fastvlm-mlx generate --image docs/pictures/demo.png --stats \
-		--prompt "what color is the shape?"
+		--prompt "Describe the picture."
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q

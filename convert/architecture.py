@@ -29,6 +29,22 @@ FASTVITHD_POS_EMBS = (False, False, False, True, True)
 
 _LANGUAGE_MODELS = {"llava_qwen2": "qwen2", "llava_llama": "llama", "llava": "llama"}
 
+# What a config may say of things that are done in one way only here.
+_SETTINGS: dict[str, tuple[object, ...]] = {
+    "image_aspect_ratio": ("pad",),
+    "mm_projector_type": ("mlp2x_gelu",),
+    "mm_use_im_start_end": (False,),
+    "mm_use_im_patch_token": (False,),
+    "projector_hidden_act": ("gelu",),
+    "multimodal_projector_bias": (True,),
+    "vision_feature_select_strategy": ("full",),
+}
+_TEXT_SETTINGS: dict[str, tuple[object, ...]] = {"hidden_act": ("silu",)}
+_PIXEL_SETTINGS: dict[str, tuple[object, ...]] = {
+    "image_mean": ([0.0, 0.0, 0.0],),  # 0 == 0.0
+    "image_std": ([1.0, 1.0, 1.0],),
+}
+
 _TEXT_SIZES = (
     "hidden_size",
     "num_hidden_layers",
@@ -58,6 +74,7 @@ def _config(
     license: str,
 ) -> FastVLMConfig:
     text = _text_values(values)
+    _check_settings(folder, values, text)
     text_config = text_config_from(text, tied_head(tensors, values, text))
     vision_config = vision_config_from(tensors, image_size(folder, values))
     _check_stated(vision_config, values)
@@ -175,6 +192,37 @@ def _text_values(values: Json) -> Json:
             f"expected fast_vlm or one of {', '.join(_LANGUAGE_MODELS)}."
         )
     return {**values, "model_type": _LANGUAGE_MODELS[kind]}
+
+
+def _check_settings(folder: Path, values: Json, text: Json) -> None:
+    """Refuse what would change the numbers and what this engine does not do."""
+    processor = folder / "preprocessor_config.json"
+    pixels = read_json(processor) if processor.is_file() else {}
+    for source, accepted in (
+        (values, _SETTINGS),
+        (text, _TEXT_SETTINGS),
+        (pixels, _PIXEL_SETTINGS),
+    ):
+        for key, known in accepted.items():
+            stated = source.get(key)
+            if stated is not None and stated not in known:
+                raise ConfigError(
+                    f"The checkpoint asks for {key} {stated!r}; FastVLM as this engine "
+                    f"runs it has {' or '.join(map(repr, known))}."
+                )
+    _check_heads(text)
+
+
+def _check_heads(text: Json) -> None:
+    """mlx-lm's Qwen2 takes head_dim from the width, whatever a config says."""
+    heads, head_dim = text.get("num_attention_heads"), text.get("head_dim")
+    if text["model_type"] != "qwen2" or heads is None or head_dim is None:
+        return
+    if heads * head_dim != text.get("hidden_size"):
+        raise ConfigError(
+            f"{heads} heads of {head_dim} do not make up the hidden_size "
+            f"{text.get('hidden_size')}, as they must in Qwen2."
+        )
 
 
 def _layers(tensors: Tensors) -> tuple[int, ...]:

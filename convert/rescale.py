@@ -26,6 +26,8 @@ FLOAT16_MAX = 65504
 ROOM = 32
 """How far below float16's limit a measured peak must stay: other pictures differ."""
 
+LARGEST_SHIFT = 24
+
 CALIBRATION_SIDE = 512
 """Pixels at most: peaks come from channels, not from places in the picture."""
 
@@ -35,17 +37,25 @@ class Peaks:
     """The largest absolute values met, as they would be without rescaling."""
 
     streams: tuple[float, ...]  # per stage
-    others: float  # hidden layers, queries and keys, features
+    others: float  # hidden layers, attention scores, features
+    scalable: tuple[bool, ...]  # per stage, whether a linear map begins its stream
 
     @property
     def shifts(self) -> tuple[int, ...]:
         """k per stage: the smallest that leaves the stream its room."""
-        return tuple(_shift(peak) for peak in self.streams)
+        return tuple(
+            _shift(peak) if scalable else 0
+            for peak, scalable in zip(self.streams, self.scalable, strict=True)
+        )
 
     @property
     def fits_float16(self) -> bool:
         """Whether what rescaling does not reach has room, too."""
-        return self.others * 4 <= FLOAT16_MAX
+        reached = [
+            peak * 2.0**-shift
+            for peak, shift in zip(self.streams, self.shifts, strict=True)
+        ]
+        return 4 * max(self.others, *reached) <= FLOAT16_MAX
 
 
 def measure(weights: Weights, config: VisionConfig) -> Peaks:
@@ -67,7 +77,11 @@ def measure(weights: Weights, config: VisionConfig) -> Peaks:
         for stage, array in _values(tower, pixel_values):
             found[stage] = max(_peak(array), found[stage])
     streams = tuple(found[stage] for stage in range(len(config.layers)))
-    return Peaks(streams, found[None])
+    scalable = tuple(
+        mixer == "repmixer" or positioned
+        for mixer, positioned in zip(config.token_mixers, config.pos_embs, strict=True)
+    )
+    return Peaks(streams, found[None], scalable)
 
 
 def rescale(weights: Weights, config: VisionConfig, shifts: tuple[int, ...]) -> Weights:
@@ -167,4 +181,5 @@ def _peak(array: mx.array) -> float:
 
 
 def _shift(peak: float) -> int:
-    return max(0, math.ceil(math.log2(max(peak, 1.0) * ROOM / FLOAT16_MAX)))
+    needed = math.ceil(math.log2(max(peak, 1.0) * ROOM / FLOAT16_MAX))
+    return min(max(0, needed), LARGEST_SHIFT)

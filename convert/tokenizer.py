@@ -22,7 +22,9 @@ from tokenizers import (
 
 from fastvlm_mlx.config import LARGEST_SIZE, read_json
 from fastvlm_mlx.errors import CheckpointError
-from fastvlm_mlx.prompt import IMAGE_MARKER, TEMPLATE_FILE
+from fastvlm_mlx.prompt import IMAGE_MARKER, compile_template, read_tokenizer_file
+
+_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 """Both end a FastVLM answer; a checkpoint's config names only the first."""
@@ -89,7 +91,7 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
 def _read(folder: Path, config: dict[str, Any]) -> Tokenizer:
     try:
         if (folder / "tokenizer.json").is_file():
-            return Tokenizer.from_file(str(folder / "tokenizer.json"))
+            return read_tokenizer_file(folder / "tokenizer.json")
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             return _qwen2(folder, config)
     except Exception as error:  # the library raises plain Exception
@@ -136,17 +138,38 @@ def _added_token(content: str, special: bool = True, **_: Any) -> AddedToken:
 
 
 def _template(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> str:
-    if (folder / TEMPLATE_FILE).is_file():
-        return (folder / TEMPLATE_FILE).read_text("utf-8")
-    template = config.get("chat_template")
-    if isinstance(template, str):
-        return template
-    if tokenizer.token_to_id("<|im_start|>") is None:
-        raise CheckpointError(
-            f"{folder} has no chat template ({TEMPLATE_FILE}, or chat_template in "
-            "tokenizer_config.json), and its tokenizer is not Qwen2's."
-        )
-    return QWEN2_TEMPLATE
+    """The chat template, wherever a checkpoint keeps it."""
+    source = _template_file(folder) or _named_template(config.get("chat_template"))
+    if source is None:
+        if tokenizer.token_to_id("<|im_start|>") is None:
+            raise CheckpointError(
+                f"{folder} has no chat template ({', '.join(_TEMPLATE_FILES)}, or "
+                "chat_template in tokenizer_config.json), and its tokenizer is not "
+                "Qwen2's."
+            )
+        source = QWEN2_TEMPLATE
+    compile_template(source)  # refused now, not when the model is loaded
+    return source
+
+
+def _template_file(folder: Path) -> str | None:
+    jinja, json_file = (folder / name for name in _TEMPLATE_FILES)
+    try:
+        if jinja.is_file():
+            return jinja.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{jinja} is not UTF-8: {error}") from None
+    if json_file.is_file():
+        return _named_template(read_json(json_file).get("chat_template"))
+    return None
+
+
+def _named_template(stated: Any) -> str | None:
+    """Older files have a list of named templates; "default" is the one for chat."""
+    if isinstance(stated, list):
+        named = {each.get("name"): each.get("template") for each in stated}
+        stated = named.get("default")
+    return stated if isinstance(stated, str) else None
 
 
 def _special_tokens(tokenizer: Tokenizer, config: dict[str, Any]) -> SpecialTokens:

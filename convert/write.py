@@ -1,11 +1,13 @@
 """A folder that is there whole or not at all.
 
 Everything is written beside the target under a hidden name, flushed to the disk, and
-renamed. A failure in between removes what was written; a kill leaves the hidden
-folder and the target as it was.
+renamed. A failure in between removes what was written; a kill leaves the target as it
+was, or, between the two renames of --overwrite, the old model whole under its hidden
+name.
 """
 
 import contextlib
+import fnmatch
 import json
 import os
 import shutil
@@ -14,13 +16,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
-from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig, is_converted
+from fastvlm_mlx.errors import CheckpointError, WriteError
 
 from .layout import Weights
 from .read import INDEX_FILE, SINGLE_FILE
 
 MAX_SHARD_BYTES = 5 * 10**9
+
+_WRITTEN = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model*.safetensors",
+    INDEX_FILE,
+    "LICENSE*",
+    "NOTICE",
+)
+"""All that a converted folder holds; a folder with anything else is somebody's."""
 
 Progress = Callable[[int, int], None]
 """Called with the bytes written so far and in all."""
@@ -31,7 +46,8 @@ def whole_folder(target: Path, overwrite: bool) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` when the block succeeds.
 
     Raises:
-        CheckpointError: the target may not be replaced, or cannot be written.
+        CheckpointError: the target may not be replaced.
+        WriteError: it cannot be written.
     """
     # the place itself: a link stays a link, and `out/../out` can be renamed
     target = target.resolve()
@@ -52,7 +68,7 @@ def whole_folder(target: Path, overwrite: bool) -> Iterator[Path]:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise CheckpointError(f"{target} cannot be written: {error}") from None
+        raise WriteError(f"{target} cannot be written: {error}") from None
 
 
 def write_weights(weights: Weights, folder: Path, progress: Progress) -> None:
@@ -117,10 +133,21 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise CheckpointError(
             f"{target} is there already. Choose another folder, or --overwrite it."
         )
-    if not (target / "config.json").is_file():
+    foreign = [file.name for file in target.iterdir() if not _is_ours(file.name)]
+    if foreign or not is_converted(target):
+        reason = f"it holds {foreign[0]}" if foreign else "it has another config.json"
         raise CheckpointError(
-            f"{target} is not a model folder (no config.json), so it is not replaced."
+            f"{target} was not written by this converter ({reason}), so it is not "
+            "replaced. Choose another folder."
         )
+    if os.path.ismount(target):
+        raise CheckpointError(
+            f"{target} is a mount point, which cannot be renamed; name a folder in it."
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in _WRITTEN)
 
 
 def _replace(partial: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ from .errors import (
     ImageError,
     OptionError,
     PromptError,
+    WriteError,
 )
 from .version import __version__
 
@@ -43,6 +44,7 @@ __all__ = [
     "PromptError",
     "TextStream",
     "Timings",
+    "WriteError",
     "__version__",
     "load",
 ]

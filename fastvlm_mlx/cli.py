@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .config import IMAGE_MODES
-from .errors import FastVLMError, HubError, OptionError, PromptError
+from .errors import FastVLMError, HubError, OptionError, PromptError, WriteError
 
 if TYPE_CHECKING:
     from .generate import GenerationResult, TextStream
@@ -123,6 +123,20 @@ def _add_looking(parser: argparse.ArgumentParser) -> None:
     )
 
 
+_OPTIONS = (
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "min_p",
+    "top_k",
+    "seed",
+    "stop",
+    "resolution",
+    "image_mode",
+)
+"""Arguments that are fields of GenerationOptions."""
+
+
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--max-tokens", type=int, default=256, metavar="N")
@@ -146,25 +160,19 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
+    from .image import check_file
+    from .options import GenerationOptions
+
+    chosen = {name: getattr(arguments, name) for name in _OPTIONS}
+    GenerationOptions.of(**chosen)  # refused before a model is fetched and loaded
     prompt, images = _read_inputs(arguments)
+    for image in images:
+        if isinstance(image, str):
+            check_file(image)
     from .engine import load
 
     vlm = load(_model(arguments), revision=arguments.revision, dtype=arguments.dtype)
-    stream = vlm.stream(
-        images,
-        prompt,
-        system=arguments.system,
-        max_tokens=arguments.max_tokens,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        min_p=arguments.min_p,
-        top_k=arguments.top_k,
-        seed=arguments.seed,
-        stop=tuple(arguments.stop),
-        resolution=arguments.resolution,
-        image_mode=arguments.image_mode,
-    )
-    _show(stream, arguments)
+    _show(vlm.stream(images, prompt, system=arguments.system, **chosen), arguments)
 
 
 def _read_inputs(arguments: argparse.Namespace) -> tuple[str, list[str | bytes]]:
@@ -200,7 +208,7 @@ def _model(arguments: argparse.Namespace) -> str:
 
 def _show(stream: "TextStream", arguments: argparse.Namespace) -> None:
     if arguments.json:
-        text = json.dumps(_as_json(stream.result), ensure_ascii=False)
+        text = json.dumps(_as_json(stream.result), ensure_ascii=True)
         print(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
     else:
         for text in stream:
@@ -270,8 +278,7 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--group-size",
         type=int,
         choices=(32, 64, 128),
-        default=64,
-        help="weights that share a scale (default: %(default)s)",
+        help="weights that share a scale (default: 64)",
     )
     parser.add_argument(
         "--keep-embeddings",
@@ -289,13 +296,13 @@ def _add_convert(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from .resolve import download
+    from .resolve import download, is_hub_id
 
+    if arguments.bits is None and (arguments.group_size or arguments.keep_embeddings):
+        raise OptionError("--group-size and --keep-embeddings need --bits.")
     converter = importlib.import_module("fastvlm_mlx.convert")
     source = Path(os.path.expanduser(arguments.source))
-    if not os.path.exists(source) and re.fullmatch(
-        r"[\w.-]+/[\w.-]+", arguments.source
-    ):
+    if not os.path.exists(source) and is_hub_id(arguments.source):
         source = download(arguments.source, arguments.revision)
     report = converter.convert_checkpoint(
         source,
@@ -313,7 +320,9 @@ def _recipe(arguments: argparse.Namespace, converter: Any) -> Any:
     if arguments.bits is None:
         return None
     return converter.Recipe(
-        arguments.bits, arguments.group_size, embeddings=not arguments.keep_embeddings
+        arguments.bits,
+        arguments.group_size or 64,
+        embeddings=not arguments.keep_embeddings,
     )
 
 
@@ -376,7 +385,10 @@ def _reader_left() -> int:
 
 def _report(error: Exception) -> int:
     if isinstance(error, FastVLMError):
-        return _say(str(error), FAILURE if isinstance(error, HubError) else BAD_INPUT)
+        return _say(
+            str(error),
+            FAILURE if isinstance(error, HubError | WriteError) else BAD_INPUT,
+        )
     return _say(f"{type(error).__name__}: {error} (--debug shows where)", FAILURE)
 
 

@@ -34,6 +34,9 @@ STAMP = "fastvlm_mlx_format"
 LARGEST_SIZE = 1 << 24
 """No width, depth, vocabulary or context reaches this; larger is a damaged file."""
 
+LONGEST_FRAME = 16
+"""How many times longer than its other side a frame may be."""
+
 ImageMode = Literal["pad", "crop"]
 IMAGE_MODES: tuple[ImageMode, ...] = ("pad", "crop")
 
@@ -85,6 +88,11 @@ class VisionConfig:
                     f"A resolution of {image_size[0]}x{image_size[1]} does not fit: "
                     f"both sides must be positive multiples of {self.stride}."
                 )
+        if max(image_size) > LONGEST_FRAME * min(image_size):
+            raise ConfigError(
+                f"A resolution of {image_size[0]}x{image_size[1]} is too long: one "
+                f"side may be at most {LONGEST_FRAME} times the other."
+            )
         return image_size[0] // self.stride, image_size[1] // self.stride
 
     def num_tokens(self, image_size: tuple[int, int]) -> int:

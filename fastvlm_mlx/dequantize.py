@@ -8,6 +8,7 @@ exactly what the packed ones stand for.
 """
 
 import os
+from pathlib import Path
 
 import mlx.nn as nn
 from mlx.utils import tree_map_with_path
@@ -32,8 +33,17 @@ def dense_fits(model: nn.Module) -> bool:
         for _, module in model.named_modules()
         if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding)
     )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(4 * weights) <= memory // 2
+    return int(4 * weights) <= _memory() // 2
+
+
+def _memory() -> int:
+    """Bytes that this process may use: the machine's, or its container's."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:  # no container
+        return machine
+    return min(machine, int(limit)) if limit.isdigit() else machine
 
 
 def _dense(module: nn.Module) -> nn.Module:

@@ -1,22 +1,24 @@
 """FastVLM, what a person holds: a picture and a question in, an answer out."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
-from . import backend
+from . import backend, blas
 from .backend import mx
 from .config import FastVLMConfig, load_config
 from .errors import ConfigError, OptionError, PromptError
 from .generate import GenerationResult, TextStream, generate_step, make_sampler
 from .image import ImageSource, open_image, prepare
 from .model import FastVLMModel
-from .options import GenerationOptions, parse_resolution
+from .options import GenerationOptions
 from .prompt import ChatTokenizer, Message, Prompt
 from .resolve import EMBEDDED, resolve
 from .stopwatch import Stopwatch
 from .weights import load_model
+
+_log = logging.getLogger(__name__)
 
 Images = ImageSource | Sequence[ImageSource] | None
 
@@ -75,7 +77,7 @@ class FastVLM:
         prefill begins with the first piece of text that is asked for.
         """
         mx.reset_peak_memory()
-        chosen = _options(options)
+        chosen = GenerationOptions.of(**options)
         size = chosen.resolution or self.config.vision_config.image_size
         sources = _listed(image)
         watch = Stopwatch()
@@ -119,7 +121,7 @@ class FastVLM:
         return features
 
     def _prompt(self, text: str, system: str | None, lengths: Sequence[int]) -> Prompt:
-        if not text.strip():
+        if isinstance(text, str) and not text.strip():
             raise PromptError("The prompt is empty; expected a question.")
         messages = [Message("user", text, images=len(lengths))]
         if system is not None:
@@ -161,36 +163,23 @@ class FastVLM:
 
 
 def _timed(tokens: Iterator[int], watch: Stopwatch) -> Iterator[int]:
-    """Pass tokens on and note when the first one is there."""
-    watch.resume()  # this runs when the caller begins to read
-    first = next(tokens)
-    watch.lap("prefill")
-    yield first
-    yield from tokens
+    """Pass tokens on and note how long each was waited for."""
+    part = "prefill"
+    while True:
+        watch.resume()  # the caller's own time is not the model's
+        try:
+            token = next(tokens)
+        except StopIteration:
+            return
+        watch.lap(part)
+        yield token
+        part = "decode"
 
 
 def _listed(image: Images) -> Sequence[ImageSource]:
     if image is None:
         return []
     return image if isinstance(image, list | tuple) else [image]  # type: ignore[list-item]
-
-
-def _options(given: dict[str, Any]) -> GenerationOptions:
-    known = {field.name for field in fields(GenerationOptions)}
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        raise OptionError(
-            f"unknown option {', '.join(unknown)}; expected {', '.join(sorted(known))}."
-        )
-    if isinstance(given.get("stop"), str | list):
-        stop = given["stop"]
-        given = {**given, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
-    resolution = given.get("resolution")
-    if isinstance(resolution, int | str):
-        given = {**given, "resolution": parse_resolution(str(resolution))}
-    elif isinstance(resolution, list):
-        given = {**given, "resolution": tuple(resolution)}
-    return GenerationOptions(**given)
 
 
 def load(
@@ -210,6 +199,9 @@ def load(
     Raises:
         FastVLMError: see `fastvlm_mlx.errors`.
     """
+    slow = blas.hint()
+    if slow:
+        _log.warning(slow)
     folder = resolve(model, revision)
     config = load_config(folder)
     tokenizer = ChatTokenizer(folder, config)

@@ -7,6 +7,7 @@
     * PromptError      a prompt that cannot be built or does not fit the model
     * OptionError      an argument outside its range
     * HubError         a model that could not be downloaded
+    * WriteError       a folder that could not be written
 
 Every message says what was found, what was expected and what to do next:
 
@@ -43,3 +44,7 @@ class OptionError(FastVLMError):
 
 class HubError(FastVLMError):
     """A model that could not be downloaded."""
+
+
+class WriteError(FastVLMError):
+    """A folder that could not be written: no permission, no room."""

@@ -1,17 +1,16 @@
 """Embeddings in, tokens out; tokens in, text out; and what it cost.
 
-Two layers, as in mlx-lm: `generate_step` yields token ids, `TextStream` turns them
-into text as it is written and ends with a GenerationResult. This file knows no
+Three layers, as in mlx-lm: `generate_step` yields token ids, `TextStream` turns them
+into text as it is written, and its `result` is the whole answer. This file knows no
 picture and no file. Sampling is passed in, so the loop has no temperature.
 """
 
 import random
-import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Self, cast
 
-from .backend import mx
+from .backend import mx, start_ahead
 from .config import FastVLMConfig
 from .language import KVCache
 from .mlx_lm_door import mlx_lm
@@ -22,6 +21,9 @@ from .stopping import StopFilter
 
 Sampler = Callable[[mx.array], mx.array]
 FinishReason = Literal["stop", "length", "cancelled"]
+
+COLDEST = 1e-6
+"""A lower temperature only overflows: the likeliest token is all it leaves."""
 
 PREFILL_STEP = 2048
 """Positions per prefill step: bounds the activations of a long prompt."""
@@ -76,7 +78,7 @@ class GenerationResult:
 
 def make_sampler(options: GenerationOptions, vocab_size: int) -> Sampler:
     """Logits (1, V) to a token (1,), by mlx-lm's samplers."""
-    if options.temperature == 0:
+    if options.temperature < COLDEST:
         return lambda logits: mx.argmax(logits, axis=-1)
     sample: Sampler = mlx_lm("sample_utils").make_sampler(
         temp=options.temperature,
@@ -103,7 +105,7 @@ def generate_step(
     max_tokens: int,
     on_scheduled: Callable[[], None] = lambda: None,
 ) -> Iterator[int]:
-    """Yield token ids, the next one computed while the caller uses this one.
+    """Yield token ids; on a GPU the next one is computed while this one is used.
 
     Args:
         inputs_embeds: (1, L, D), the whole prompt.
@@ -112,12 +114,12 @@ def generate_step(
             device and nothing has been waited for yet.
     """
     token = sampler(_prefill(model, inputs_embeds, cache))
-    mx.async_eval(token)
+    start_ahead(token)
     on_scheduled()
     for remaining in range(max_tokens - 1, -1, -1):
         if remaining:
             following = sampler(model.decode(token, cache))
-            mx.async_eval(following)
+            start_ahead(following)
         yield cast(int, token.item())
         if remaining:
             token = following
@@ -159,7 +161,6 @@ class TextStream:
         self._decoder = tokenizer.stream_decoder()
         self._filter = StopFilter(options.stop)
         self._timings = timings
-        self._first_token_at = 0.0
         self._ids: list[int] = []
         self._text: list[str] = []
         self._result: GenerationResult | None = None
@@ -186,7 +187,6 @@ class TextStream:
 
     def _run(self) -> Generator[str, None, None]:
         for token in self._tokens:
-            self._first_token_at = self._first_token_at or time.perf_counter()
             if token in self._end_ids:
                 yield from self._emit(self._tail())
                 self._finish("stop", self._tokenizer.token_text(token))
@@ -212,8 +212,6 @@ class TextStream:
     def _finish(self, reason: FinishReason, stop: str | None) -> GenerationResult:
         if self._filter.matched is not None:
             reason, stop = "stop", self._filter.matched
-        now = time.perf_counter()
-        decode = now - (self._first_token_at or now)
         self._result = GenerationResult(
             text="".join(self._text),
             token_ids=tuple(self._ids),
@@ -221,7 +219,7 @@ class TextStream:
             stop=stop,
             prompt_tokens=len(self._prompt),
             image_tokens=sum(length for _, length in self._prompt.image_spans),
-            timings=replace(self._timings(), decode=decode),
+            timings=self._timings(),
             peak_memory=mx.get_peak_memory(),
         )
         return self._result

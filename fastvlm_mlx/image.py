@@ -30,10 +30,14 @@ Pixels: TypeAlias = NDArray[np.uint8]
 MAX_PIXELS = 178_956_970
 """Pillow's own bound for a decompression bomb: half a gigabyte of RGB."""
 
+MAX_FILE_BYTES = 1 << 30
+"""No encoded picture of MAX_PIXELS is larger; a larger file is not read."""
+
 MAX_ASPECT = 100
 """A longer strip would leave next to nothing of its short side."""
 
-_STRIPE = 512  # rows padded at a time, so that no square of the long side is built
+_STRIPE_BYTES = 1 << 24
+"""Memory for the rows padded at a time: no frame of the original's size is built."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:")  # Path makes one slash of two
 
@@ -112,8 +116,9 @@ def _pad(image: Image.Image, height: int, width: int) -> Image.Image:
     left = (frame_width - image.width) // 2
     top = (frame_height - image.height) // 2
     rows = Image.new("RGB", (width, frame_height))
-    for start in range(0, image.height, _STRIPE):
-        end = min(start + _STRIPE, image.height)
+    height_of_stripe = max(1, _STRIPE_BYTES // (3 * frame_width))
+    for start in range(0, image.height, height_of_stripe):
+        end = min(start + height_of_stripe, image.height)
         stripe = Image.new("RGB", (frame_width, end - start))
         stripe.paste(image.crop((0, start, image.width, end)), (left, 0))
         rows.paste(_resize(stripe, width, end - start), (0, top + start))
@@ -135,16 +140,40 @@ def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _read(path: Path) -> bytes:
+def check_file(path: str | os.PathLike[str]) -> Path:
+    """Find a file that may be a picture, without reading it.
+
+    Raises:
+        ImageError: there is none, or it is too large or no file at all.
+    """
     if _URL.match(str(path)):
         raise ImageError(f"{path} is a URL; download the picture and give its path.")
     try:
-        return Path(os.path.expanduser(path)).read_bytes()
+        file = Path(os.path.expanduser(path))
+        size = file.stat().st_size
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; expected a picture file.") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path} cannot be read: {reason}.") from None
+        raise ImageError(f"{path} cannot be read: {_reason(error)}.") from None
+    if size > MAX_FILE_BYTES or not (file.is_file() or file.is_dir()):
+        raise ImageError(
+            f"{path} is not a file of at most {MAX_FILE_BYTES:,} bytes; "
+            "expected a picture file."
+        )
+    return file
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return check_file(path).read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist; expected a picture file.") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path} cannot be read: {_reason(error)}.") from None
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 def _from_file(data: bytes, name: str) -> Image.Image:

@@ -12,6 +12,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+_DEFINED = ("__version__", "__all__")
+
 
 def mlx_lm(submodule: str) -> ModuleType:
     """Import `mlx_lm.<submodule>`, for example "models.qwen2"."""
@@ -27,7 +29,8 @@ def _unexecuted(name: str) -> ModuleType:
     module, loader = importlib.util.module_from_spec(spec), spec.loader
 
     def execute_then_get(attribute: str) -> Any:
-        if attribute.startswith("__"):  # the import system probes for such names
+        dunder = attribute.startswith("__") and attribute not in _DEFINED
+        if dunder:  # other code probes modules for such names
             raise AttributeError(attribute)
         vars(module).pop("__getattr__", None)
         loader.exec_module(module)

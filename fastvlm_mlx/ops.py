@@ -46,7 +46,7 @@ def matmul(x: mx.array, layer: nn.Module) -> mx.array:
             bits=layer.bits,
             mode=layer.mode,
         )
-    product: mx.array = x @ layer.transposed
+    product: mx.array = x @ _transposed(layer)
     return product
 
 
@@ -54,7 +54,13 @@ def add_matmul(residual: mx.array, x: mx.array, layer: nn.Module) -> mx.array:
     """residual + a Linear without its bias, in one kernel: (T, D)."""
     if isinstance(layer, nn.QuantizedLinear):
         return residual + matmul(x, layer)
-    return mx.addmm(residual, x, layer.transposed)
+    return mx.addmm(residual, x, _transposed(layer))
+
+
+def _transposed(layer: nn.Module) -> mx.array:
+    """(in, out); the tower's Linear keeps that view, one made dense does not."""
+    view: mx.array | None = getattr(layer, "transposed", None)
+    return layer.weight.T if view is None else view
 
 
 def gelu(x: mx.array) -> mx.array:

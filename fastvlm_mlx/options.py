@@ -3,9 +3,9 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 from .config import IMAGE_MODES, ImageMode
 from .errors import OptionError
@@ -53,6 +53,27 @@ class GenerationOptions:
         if not isinstance(value, kind) or not holds(value):
             whole = "a whole number " if kind is Integral else ""
             raise OptionError(f"{name} is {value!r}; expected {whole}{expected}.")
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """From what a caller writes: `stop` may be one string, and `resolution` one
+        number or a text such as "512x768".
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(given.keys() - known)
+        if unknown:
+            raise OptionError(
+                f"unknown option {', '.join(unknown)}; "
+                f"expected {', '.join(sorted(known))}."
+            )
+        stop, resolution = given.get("stop"), given.get("resolution")
+        if isinstance(stop, str | list):
+            given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        if isinstance(resolution, int | str):
+            given["resolution"] = parse_resolution(str(resolution))
+        elif isinstance(resolution, list):
+            given["resolution"] = tuple(resolution)
+        return cls(**given)
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

@@ -7,7 +7,9 @@ and the pieces are tokenized one by one, as LLaVA does. What a user writes is te
 `<|im_end|>` inside it stays eleven characters. Only this file imports a tokenizer.
 """
 
+import datetime
 import functools
+import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -24,8 +26,6 @@ from .config import FastVLMConfig, read_json
 from .errors import CheckpointError, PromptError
 
 IMAGE_MARKER = "<image>"
-
-TEMPLATE_FILE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ChatTokenizer:
     """The tokenizer and chat template of one checkpoint."""
 
     def __init__(self, folder: Path, config: FastVLMConfig) -> None:
-        self._tokenizer = _load_tokenizer(folder / "tokenizer.json")
+        self._tokenizer = read_tokenizer_file(folder / "tokenizer.json")
         self._template = _load_template(folder)
         self._config = config
         added = self._tokenizer.get_added_tokens_decoder().values()
@@ -72,8 +72,9 @@ class ChatTokenizer:
                 no room for an answer within the model's limit.
         """
         fence = secrets.token_hex(8)  # nothing a user wrote can contain it
-        contents = [self._fenced(message, fence) for message in messages]
-        rendered = self._render(messages, contents, fence, len(image_lengths))
+        for message in messages:
+            _check_message(message)
+        rendered = self._render(messages, fence, len(image_lengths))
         prompt = self._tokenize(rendered, fence, image_lengths)
         self._check_length(prompt)
         return prompt
@@ -91,47 +92,63 @@ class ChatTokenizer:
         """A decoder for one answer, fed token by token."""
         return StreamDecoder(self._tokenizer)
 
-    def _fenced(self, message: Message, fence: str) -> str:
-        """Put marks that only this prompt knows around pictures and unsafe text."""
-        _check_unicode(message.text)
-        pieces = message.text.split(IMAGE_MARKER)
-        markers = len(pieces) - 1
-        if markers not in (message.images, 0) or (markers and not message.images):
-            raise PromptError(
-                f"The text has {markers} {IMAGE_MARKER} markers for {message.images} "
-                "images; expected one marker per image, or none at all."
-            )
-        if not markers and message.images:  # pictures first, as in training
-            pieces = [""] * message.images + ["\n" + message.text]
-        return f"{fence}i".join(self._as_text(piece, fence) for piece in pieces)
+    def _render(self, messages: Sequence[Message], fence: str, images: int) -> str:
+        """Fill the template, with marks that only this prompt knows.
 
-    def _as_text(self, piece: str, fence: str) -> str:
-        if any(special in piece for special in self._specials):
-            return f"{fence}[{piece}{fence}]"
-        return piece
+        Apple's templates take a message's content as text, transformers' as a list
+        of parts, and either drops the other's without a word. So each text ends
+        with a mark, and a form that loses one is not the template's.
+        """
+        forms = (
+            [self._as_text(message, fence) for message in messages],
+            [self._as_parts(message, fence) for message in messages],
+        )
+        failure = "it drops what the messages say"
+        for contents in forms:
+            try:
+                rendered = self._fill(messages, contents)
+            except Exception as error:  # a template can fail like any program
+                failure = str(error)
+                continue
+            rendered = rendered.replace(IMAGE_MARKER, f"{fence}i")
+            found = rendered.count(f"{fence}t"), rendered.count(f"{fence}i")
+            if found == (len(messages), images):
+                return rendered.replace(f"{fence}t", "")
+        raise PromptError(
+            f"The chat template failed: {failure}. Expected one that takes a message's "
+            "content as text or as a list of parts."
+        )
 
-    def _render(
-        self,
-        messages: Sequence[Message],
-        contents: Sequence[str],
-        fence: str,
-        images: int,
-    ) -> str:
+    def _fill(self, messages: Sequence[Message], contents: Sequence[object]) -> str:
         turns = [
             {"role": message.role, "content": content}
             for message, content in zip(messages, contents, strict=True)
         ]
-        try:
-            rendered = self._template.render(messages=turns, add_generation_prompt=True)
-        except Exception as error:  # a template can fail like any program
-            raise PromptError(f"The chat template failed: {error}") from None
-        found = rendered.count(f"{fence}i")
-        if found != images:
-            raise PromptError(
-                f"The chat template kept {found} of {images} images. It is not one "
-                "that takes messages as text; convert the original checkpoint again."
-            )
-        return rendered
+        return self._template.render(messages=turns, add_generation_prompt=True)
+
+    def _as_text(self, message: Message, fence: str) -> str:
+        """Pictures at their markers, or first, as in training."""
+        pieces = message.text.split(IMAGE_MARKER)
+        if message.images and len(pieces) == 1:
+            pieces = [""] * message.images + ["\n" + message.text]
+        fenced = f"{fence}i".join(
+            self._without_specials(each, fence) for each in pieces
+        )
+        return f"{fenced}{fence}t"
+
+    def _as_parts(self, message: Message, fence: str) -> list[dict[str, str]]:
+        """Pictures first as parts; where a text has markers, it keeps their places."""
+        if IMAGE_MARKER in message.text:
+            return [{"type": "text", "text": self._as_text(message, fence)}]
+        text = f"{self._without_specials(message.text, fence)}{fence}t"
+        pictures = [{"type": "image"}] * message.images
+        return [*pictures, {"type": "text", "text": text}]
+
+    def _without_specials(self, piece: str, fence: str) -> str:
+        """Fence off text in which the tokenizer would find special tokens."""
+        if any(special in piece for special in self._specials):
+            return f"{fence}[{piece}{fence}]"
+        return piece
 
     def _tokenize(
         self, rendered: str, fence: str, image_lengths: Sequence[int]
@@ -191,51 +208,76 @@ class StreamDecoder:
         return text[self._emitted :]
 
 
-def _check_unicode(text: str) -> None:
+def _check_message(message: Message) -> None:
+    if not isinstance(message.text, str):
+        raise PromptError(
+            f"The text of a prompt is {type(message.text).__name__}; expected str."
+        )
     try:
-        text.encode()
+        message.text.encode()
     except UnicodeEncodeError as error:  # bytes that a shell could not decode
         raise PromptError(
             f"The text is not valid Unicode at position {error.start}; expected UTF-8."
         ) from None
+    markers = message.text.count(IMAGE_MARKER)
+    if markers not in (0, message.images):
+        raise PromptError(
+            f"The text has {markers} {IMAGE_MARKER} markers for {message.images} "
+            "images; expected one marker per image, or none at all."
+        )
 
 
-def _load_tokenizer(path: Path) -> Tokenizer:
+def read_tokenizer_file(path: Path) -> Tokenizer:
+    """Read a tokenizer.json, without the cutting and padding that one may ask for."""
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; convert the checkpoint again.")
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
         raise CheckpointError(f"{path} cannot be read: {error}") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
-def _load_template(folder: Path) -> jinja2.Template:
-    config = read_json(folder / "tokenizer_config.json")
-    file = folder / TEMPLATE_FILE
-    source = file.read_text("utf-8") if file.is_file() else config.get("chat_template")
-    if not isinstance(source, str):
-        raise CheckpointError(
-            f"{folder} has no chat template, neither {TEMPLATE_FILE} nor in "
-            "tokenizer_config.json."
-        )
-    try:
-        template = _environment().from_string(source)
-    except jinja2.TemplateError as error:
-        raise CheckpointError(f"The chat template cannot be read: {error}") from None
-    template.globals.update(_special_token_names(config))
-    return template
+def compile_template(source: str) -> jinja2.Template:
+    """Compile a chat template, in a sandbox, since it comes with a checkpoint.
 
-
-def _environment() -> jinja2.Environment:
-    """Templates come with the checkpoint, so they run in a sandbox.
-
-    The settings and functions are those that Hugging Face templates expect.
+    The settings and functions are those of transformers' `apply_chat_template`;
+    its tag `generation`, which marks answers for training, is taken out.
     """
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.globals["raise_exception"] = _raise_exception
-    return environment
+    environment.globals["strftime_now"] = _strftime_now
+    environment.filters["tojson"] = _to_json
+    source = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", source)
+    try:
+        return environment.from_string(source)
+    except jinja2.TemplateError as error:
+        raise CheckpointError(f"The chat template cannot be read: {error}") from None
+
+
+def _load_template(folder: Path) -> jinja2.Template:
+    config = read_json(folder / "tokenizer_config.json")
+    source = config.get("chat_template")
+    if not isinstance(source, str):
+        raise CheckpointError(
+            f"{folder / 'tokenizer_config.json'} has no chat_template; convert the "
+            "checkpoint again."
+        )
+    template = compile_template(source)
+    template.globals.update(_special_token_names(config))
+    return template
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.datetime.now().strftime(form)
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _raise_exception(message: str) -> None:

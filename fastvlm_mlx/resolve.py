@@ -52,12 +52,17 @@ def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
         return _converted(folder, name=folder.resolve().name)
     if os.path.exists(folder):
         raise CheckpointError(f"{model} is a file; expected a model folder.")
-    if not _HUB_ID.fullmatch(str(model)):
+    if not is_hub_id(str(model)):
         raise CheckpointError(
             f"{model!r} is not a folder here; expected {EMBEDDED!r}, a model folder, "
             'or a hub id such as "apple/FastVLM-0.5B".'
         )
     return _converted(download(str(model), revision), name=str(model))
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form "owner/model"."""
+    return bool(_HUB_ID.fullmatch(name))
 
 
 def download(repo_id: str, revision: str | None = None) -> Path:
@@ -115,8 +120,13 @@ def _convert(folder: Path, target: Path, name: str) -> None:
 
 def _show_license(folder: Path) -> None:
     license_name = load_config(folder).license
-    if license_name:
-        _log.info("Licence of the weights: %s (%s).", license_name, folder / "LICENSE")
+    text = "see LICENSE and NOTICE" if (folder / "LICENSE").exists() else "see NOTICE"
+    _log.warning(
+        "Licence of the weights: %s (%s in %s).",
+        license_name or "not stated; that of the original",
+        text,
+        folder,
+    )
 
 
 def _fingerprint(folder: Path) -> str:

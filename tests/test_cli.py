@@ -140,7 +140,7 @@ def test_stats_go_to_standard_error(
         ("--min-p", "0.1", "min_p", 0.1),
         ("--top-k", "5", "top_k", 5),
         ("--seed", "7", "seed", 7),
-        ("--stop", "x", "stop", ("x",)),
+        ("--stop", "x", "stop", ["x"]),
         ("--resolution", "64x128", "resolution", "64x128"),
         ("--image-mode", "crop", "image_mode", "crop"),
         ("--system", "Be brief.", "system", "Be brief."),

@@ -17,6 +17,7 @@ PUBLIC = {
     "GenerationOptions",
     "GenerationResult",
     "HubError",
+    "WriteError",
     "ImageError",
     "OptionError",
     "PromptError",

@@ -14,7 +14,13 @@ from convert.names import TOWER, detect_layout
 from convert.read import Tensors, read_tensors
 from fastvlm_mlx.backend import DTYPES, mx
 from fastvlm_mlx.config import load_config
-from fastvlm_mlx.errors import CheckpointError, ConfigError, FastVLMError, OptionError
+from fastvlm_mlx.errors import (
+    CheckpointError,
+    ConfigError,
+    FastVLMError,
+    OptionError,
+    WriteError,
+)
 from fastvlm_mlx.model import FastVLMModel
 from fastvlm_mlx.prompt import ChatTokenizer, Message
 from fastvlm_mlx.weights import load_model
@@ -424,7 +430,7 @@ def test_nonsense_in_config_json_leaves_nothing(
 def test_a_place_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
     """Below a file, since root may write everywhere else."""
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         convert_checkpoint(source, tmp_path / "file" / "out")
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -444,3 +450,29 @@ def test_the_same_source_gives_the_same_bytes(name: str, tmp_path: Path) -> None
         for output in ("first", "second")
     )
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value"),
+    [
+        ("config.json", ["text_config", "hidden_act"], "gelu"),
+        ("config.json", ["text_config", "head_dim"], 8),
+        ("config.json", ["projector_hidden_act"], "relu"),
+        ("config.json", ["image_aspect_ratio"], "anyres"),
+        ("config.json", ["mm_use_im_start_end"], True),
+        ("preprocessor_config.json", ["image_mean"], [0.48, 0.45, 0.4]),
+    ],
+)
+def test_settings_that_would_change_the_numbers_are_refused(
+    file: str, keys: list[str], value: object, tmp_path: Path
+) -> None:
+    source = copy_golden("fast_vlm-fused", tmp_path / "source")
+    values = json.loads((source / file).read_text())
+    part = values
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    (source / file).write_text(json.dumps(values))
+    with pytest.raises(ConfigError):
+        convert_checkpoint(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

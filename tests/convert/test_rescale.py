@@ -85,7 +85,7 @@ def test_the_rescaled_tower_is_right_in_float16(overflowing: Tower) -> None:
 
 
 def test_shifts_leave_room_and_are_not_larger_than_needed() -> None:
-    peaks = Peaks(streams=(0.0, 2047.0, 2048.0, 60_900.0), others=1.0)
+    peaks = Peaks((0.0, 2047.0, 2048.0, 60_900.0), others=1.0, scalable=(True,) * 4)
     assert peaks.shifts == (0, 0, 1, 5)
 
 
@@ -93,4 +93,20 @@ def test_shifts_leave_room_and_are_not_larger_than_needed() -> None:
 def test_what_is_outside_the_streams_decides_about_float16(
     others: float, fits: bool
 ) -> None:
-    assert Peaks(streams=(1e6,), others=others).fits_float16 is fits
+    assert Peaks((1e6,), others, scalable=(True,)).fits_float16 is fits
+
+
+def test_a_stream_that_cannot_be_scaled_decides_about_float16_too() -> None:
+    peaks = Peaks((60_000.0,), others=1.0, scalable=(False,))
+    assert peaks.shifts == (0,)
+    assert not peaks.fits_float16
+
+
+def test_an_attention_stage_may_lack_a_position_conv(tower: Tower) -> None:
+    """Then no linear map begins its stream, and the stream is left as it is."""
+    weights, config = tower
+    bare = replace(config, pos_embs=(False,) * 5)
+    kept = {name: array for name, array in weights.items() if "pos_emb" not in name}
+    peaks = measure(kept, bare)
+    assert peaks.scalable == (True, True, True, False, False)
+    assert rescale(kept, bare, peaks.shifts).keys() == kept.keys()

@@ -16,7 +16,8 @@ from convert import Recipe, convert_checkpoint, write
 from convert.read import read_tensors
 from convert.write import whole_folder, write_weights
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.config import FORMAT_VERSION, STAMP
+from fastvlm_mlx.errors import CheckpointError, WriteError
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import GOLDENS, INDEX
 
@@ -37,8 +38,8 @@ def model(tmp_path: Path) -> Path:
     """A folder that looks like a model and may be replaced."""
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "config.json").write_text("old")
-    (folder / "other").write_text("kept")
+    (folder / "config.json").write_text(json.dumps({STAMP: FORMAT_VERSION}))
+    (folder / "NOTICE").write_text("kept")
     return folder
 
 
@@ -94,7 +95,20 @@ def test_a_folder_that_is_no_model_is_kept(model: Path, overwrite: bool) -> None
     (model / "config.json").unlink()
     with pytest.raises(CheckpointError):
         fill(model, overwrite)
-    assert contents(model) == {"other": b"kept"}
+    assert contents(model) == {"NOTICE": b"kept"}
+
+
+def test_a_model_of_somebody_else_is_kept(model: Path) -> None:
+    (model / "config.json").write_text('{"model_type": "llava_qwen2"}')
+    with pytest.raises(CheckpointError, match="another config.json"):
+        fill(model, overwrite=True)
+
+
+def test_a_model_with_a_file_of_the_user_is_kept(model: Path) -> None:
+    (model / "thesis.txt").write_text("years of work")
+    with pytest.raises(CheckpointError, match="thesis.txt"):
+        fill(model, overwrite=True)
+    assert (model / "thesis.txt").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -140,7 +154,7 @@ def test_a_failed_swap_brings_the_old_model_back(
 
     before = contents(model)
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         fill(model, overwrite=True)
     assert contents(model) == before
     assert os.listdir(model.parent) == ["model"]
@@ -150,7 +164,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     """Below a file, since root may write everywhere else."""
     (tmp_path / "file").write_text("kept")
     for target in (tmp_path / "file" / "out", tmp_path / "file" / "a" / "out"):
-        with pytest.raises(CheckpointError, match="cannot be written"):
+        with pytest.raises(WriteError, match="cannot be written"):
             fill(target)
     assert (tmp_path / "file").read_text() == "kept"
 
@@ -191,14 +205,14 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from convert import convert_checkpoint
-from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.errors import WriteError
 
 source, target, limit = sys.argv[1:]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails instead
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:
     convert_checkpoint(Path(source), Path(target))
-except CheckpointError:
+except WriteError:
     sys.exit(42)
 """
 
