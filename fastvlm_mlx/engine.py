@@ -81,7 +81,8 @@ class FastVLM:
         size = chosen.resolution or self.config.vision_config.image_size
         sources = _listed(image)
         watch = Stopwatch()
-        lengths = [self._num_tokens(size)] * len(sources)
+        tokens_each = self._num_tokens(size) if sources or chosen.resolution else 0
+        lengths = [tokens_each] * len(sources)
         built = self._prompt(prompt, system, lengths)  # refuses before any work
         watch.lap("tokenize")
         features = [self._encode(source, size, chosen, watch) for source in sources]

@@ -328,3 +328,9 @@ def test_a_resolution_off_the_grid_is_refused(size: tuple[int, int]) -> None:
     message = f"{size[0]}x{size[1]} does not fit: both sides must be positive"
     with pytest.raises(ConfigError, match=message):
         VISION.token_grid(size)
+
+
+def test_a_frame_may_not_be_a_strip() -> None:
+    """A strip would ask for the original's whole width times the strip's length."""
+    with pytest.raises(ConfigError, match="at most 16 times"):
+        VISION.token_grid((64, 64 * 17))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from fastvlm_mlx.errors import ImageError, OptionError
-from fastvlm_mlx.image import MAX_ASPECT, open_image, prepare
+from fastvlm_mlx.image import MAX_ASPECT, MAX_FILE_BYTES, open_image, prepare
 
 Array = NDArray[Any]
 
@@ -534,3 +534,26 @@ def test_an_unknown_mode_names_the_known_ones() -> None:
     mode: Any = "stretch"
     with pytest.raises(OptionError, match="'stretch'; expected one of .*pad.*crop"):
         prepare(noise(4, 4), (64, 64), mode)
+
+
+def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "disk.img"
+    with file.open("wb") as opened:
+        opened.truncate(MAX_FILE_BYTES + 1)  # sparse: it takes no room
+    with pytest.raises(ImageError, match="at most 1,073,741,824 bytes"):
+        open_image(file)
+
+
+def test_a_device_is_no_picture() -> None:
+    with pytest.raises(ImageError, match="expected a picture file"):
+        open_image("/dev/zero")
+
+
+def test_stripes_stay_small_whatever_the_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fastvlm_mlx.image._STRIPE_BYTES", 3000)
+    image = noise(70, 90)
+    found = prepare(image, (64, 192), "pad")
+    monkeypatch.undo()
+    assert np.array_equal(found, prepare(image, (64, 192), "pad"))

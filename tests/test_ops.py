@@ -86,6 +86,13 @@ def test_matmuls_are_the_layer_without_its_bias(packed: bool) -> None:
     np.testing.assert_allclose(found, residual + expected, atol=1e-5)
 
 
+def test_a_layer_made_dense_again_is_a_plain_linear() -> None:
+    """What dequantize leaves in the tower keeps no transposed view."""
+    layer, x = nn.Linear(8, 4), mx.random.normal((3, 8), key=mx.random.key(4))
+    expected = layer(x) - layer.bias
+    np.testing.assert_allclose(matmul(x, layer), expected, atol=1e-5)
+
+
 def test_a_new_weight_is_seen_by_the_next_matmul() -> None:
     """The transposed view is kept from call to call, but not beyond its weight."""
     layer, x = Linear(4, 4), mx.random.normal((2, 4), key=mx.random.key(6))
