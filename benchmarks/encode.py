@@ -12,19 +12,8 @@ from unittest import mock
 
 from benchmarks.harness import Job, report, time_in_turn
 from fastvlm_mlx.backend import mx, pick_dtype
-from fastvlm_mlx.config import VisionConfig
+from fastvlm_mlx.config import FASTVITHD
 from fastvlm_mlx.vision import FastViTHD
-
-FASTVITHD = VisionConfig(
-    image_size=(1024, 1024),
-    layers=(2, 12, 24, 4, 2),
-    embed_dims=(96, 192, 384, 768, 1536),
-    mlp_dims=(384, 768, 1536, 3072, 6144),
-    token_mixers=("repmixer",) * 3 + ("attention",) * 2,
-    pos_embs=(False,) * 3 + (True,) * 2,
-    hidden_size=3072,
-    se_dim=192,
-)
 
 
 def our_job(tower: FastViTHD, side: int) -> Job:

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import FastVLMConfig, TextConfig, VisionConfig, read_json
+from fastvlm_mlx.config import (
+    FASTVITHD,
+    FastVLMConfig,
+    TextConfig,
+    VisionConfig,
+    read_json,
+)
 from fastvlm_mlx.errors import CheckpointError, ConfigError
 
 from .names import LANGUAGE, TOWER
@@ -22,10 +28,6 @@ Json = Mapping[str, Any]
 
 DEFAULT_RESOLUTION = 1024
 """Every released FastVLM was trained at 1024x1024 pixels."""
-
-FASTVITHD_WIDTHS = (96, 192, 384, 768, 1536)
-FASTVITHD_LAYERS = (2, 12, 24, 4, 2)
-FASTVITHD_POS_EMBS = (False, False, False, True, True)
 
 _LANGUAGE_MODELS = {"llava_qwen2": "qwen2", "llava_llama": "llama", "llava": "llama"}
 
@@ -254,17 +256,17 @@ def _has(tensors: Tensors, pattern: str) -> bool:
 
 def _check_known(config: VisionConfig) -> None:
     """A whole part lost from the real tower leaves no gap that shapes would show."""
-    if config.embed_dims != FASTVITHD_WIDTHS:
+    if config.embed_dims != FASTVITHD.embed_dims:
         return
-    if config.layers != FASTVITHD_LAYERS:
+    if config.layers != FASTVITHD.layers:
         raise CheckpointError(
             f"The vision tower has {config.layers} blocks per stage; "
-            f"FastViTHD has {FASTVITHD_LAYERS}."
+            f"FastViTHD has {FASTVITHD.layers}."
         )
-    if config.pos_embs != FASTVITHD_POS_EMBS:
+    if config.pos_embs != FASTVITHD.pos_embs:
         raise CheckpointError(
             "The vision tower lacks a position embedding (RepCPE): stages have "
-            f"{config.pos_embs}, FastViTHD {FASTVITHD_POS_EMBS}."
+            f"{config.pos_embs}, FastViTHD {FASTVITHD.pos_embs}."
         )
 
 

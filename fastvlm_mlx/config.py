@@ -319,3 +319,16 @@ def _check_stages(config: VisionConfig) -> None:
                 f"An attention stage is {width} channels wide, not a multiple of "
                 f"head_dim {config.head_dim}."
             )
+
+
+FASTVITHD = VisionConfig(
+    image_size=(1024, 1024),
+    layers=(2, 12, 24, 4, 2),
+    embed_dims=(96, 192, 384, 768, 1536),
+    mlp_dims=(384, 768, 1536, 3072, 6144),
+    token_mixers=("repmixer",) * 3 + ("attention",) * 2,
+    pos_embs=(False,) * 3 + (True,) * 2,
+    hidden_size=3072,
+    se_dim=192,
+)
+"""The encoder of every published FastVLM (ml-fastvlm, `mobileclip_l.json`)."""

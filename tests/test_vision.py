@@ -9,7 +9,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_map
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import VisionConfig
+from fastvlm_mlx.config import FASTVITHD, VisionConfig
 from fastvlm_mlx.ops import gelu
 from fastvlm_mlx.vision import (
     Attention,
@@ -55,18 +55,6 @@ CONFIGS = {
         pos_embs=(False,) * 4 + (True,),
     ),
 }
-
-
-FASTVITHD = VisionConfig(
-    image_size=(1024, 1024),
-    layers=(2, 12, 24, 4, 2),
-    embed_dims=(96, 192, 384, 768, 1536),
-    mlp_dims=(384, 768, 1536, 3072, 6144),
-    token_mixers=("repmixer",) * 3 + ("attention",) * 2,
-    pos_embs=(False,) * 3 + (True,) * 2,
-    hidden_size=3072,
-    se_dim=192,
-)
 
 
 def count_nodes(output: mx.array) -> int:
