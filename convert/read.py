@@ -13,11 +13,8 @@ from typing import cast
 from safetensors import SafetensorError, safe_open
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import read_json
+from fastvlm_mlx.config import INDEX_FILE, WEIGHTS_FILE, read_weight_map
 from fastvlm_mlx.errors import CheckpointError
-
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHOWN = 6  # faults named in one error; the rest are counted
@@ -114,9 +111,12 @@ def read_tensors(folder: Path) -> dict[str, mx.array]:
 
 def _files(folder: Path) -> list[Path]:
     if (folder / INDEX_FILE).is_file():
-        return [_inside(folder, name) for name in sorted(set(_index(folder).values()))]
-    if (folder / SINGLE_FILE).is_file():
-        return [folder / SINGLE_FILE]
+        return [
+            _inside(folder, name)
+            for name in sorted(set(read_weight_map(folder).values()))
+        ]
+    if (folder / WEIGHTS_FILE).is_file():
+        return [folder / WEIGHTS_FILE]
     raise CheckpointError(_nothing_to_read(folder))
 
 
@@ -131,20 +131,13 @@ def _nothing_to_read(folder: Path) -> str:
     if others:
         return (
             f"{folder} has {others[0].name} but no {INDEX_FILE}; one file must be "
-            f"called {SINGLE_FILE}, several need the index."
+            f"called {WEIGHTS_FILE}, several need the index."
         )
-    return f"{folder} has no {SINGLE_FILE} and no {INDEX_FILE}."
+    return f"{folder} has no {WEIGHTS_FILE} and no {INDEX_FILE}."
 
 
 def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return sorted(file for pattern in patterns for file in folder.glob(pattern))
-
-
-def _index(folder: Path) -> dict[str, str]:
-    weight_map = read_json(folder / INDEX_FILE).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map.")
-    return {str(name): str(file) for name, file in weight_map.items()}
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -173,7 +166,7 @@ def _read_file(file: Path) -> dict[str, mx.array]:
 def _check_index(folder: Path, arrays: dict[str, mx.array]) -> None:
     if not (folder / INDEX_FILE).is_file():
         return
-    lost = [name for name in _index(folder) if name not in arrays]
+    lost = [name for name in read_weight_map(folder) if name not in arrays]
     if lost:
         raise CheckpointError(
             f"{INDEX_FILE} promises {lost[0]} and {len(lost) - 1} more tensors that "

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import VisionConfig
+from fastvlm_mlx.config import LARGEST_SHIFT, VisionConfig
 from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.ops import matmul
 from fastvlm_mlx.vision import AttentionBlock, ConvFFN, FastViTHD
@@ -25,8 +25,6 @@ from .layout import Weights
 FLOAT16_MAX = 65504
 ROOM = 32
 """How far below float16's limit a measured peak must stay: other pictures differ."""
-
-LARGEST_SHIFT = 24
 
 CALIBRATION_SIDE = 512
 """Pixels at most: peaks come from channels, not from places in the picture."""
@@ -145,12 +143,12 @@ def _values(
         if stage.pos_emb is not None:
             yield index, x
         for block in stage.blocks:
-            mixed, _ = block.mix(x)
+            mixed, residual = block.mix(x)
             yield index, mixed
             yield None, _hidden(block.convffn, mixed)
             if isinstance(block, AttentionBlock):
                 yield None, _scores(block, x)
-            x = block(x)
+            x = block.convffn(mixed, residual)
             yield index, x
     yield None, tower.conv_exp(x)
 

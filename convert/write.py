@@ -16,11 +16,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig, is_converted
+from fastvlm_mlx.config import (
+    FORMAT_VERSION,
+    INDEX_FILE,
+    STAMP,
+    WEIGHTS_FILE,
+    FastVLMConfig,
+    is_converted,
+)
 from fastvlm_mlx.errors import CheckpointError, WriteError
 
 from .layout import Weights
-from .read import INDEX_FILE, SINGLE_FILE
 
 MAX_SHARD_BYTES = 5 * 10**9
 
@@ -186,7 +192,7 @@ def _shards(weights: Weights) -> list[list[str]]:
 
 def _shard_name(number: int, count: int) -> str:
     return (
-        SINGLE_FILE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+        WEIGHTS_FILE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
     )
 
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import (
@@ -23,7 +23,7 @@ from typing import (
     get_type_hints,
 )
 
-from .errors import ConfigError
+from .errors import CheckpointError, ConfigError
 
 FORMAT_VERSION = 1
 """The stored format that this package writes and reads (docs/format.md)."""
@@ -33,6 +33,13 @@ STAMP = "fastvlm_mlx_format"
 
 LARGEST_SIZE = 1 << 24
 """No width, depth, vocabulary or context reaches this; larger is a damaged file."""
+
+LARGEST_SHIFT = 24
+"""The largest exponent of a stream: float16 has no more headroom to give."""
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+"""What Hugging Face calls a model's weights: one file, or shards with an index."""
 
 LONGEST_FRAME = 16
 """How many times longer than its other side a frame may be."""
@@ -63,7 +70,8 @@ class VisionConfig:
     mlp_kernel: int = 7
     final_kernel: int = 3
     layer_norm_eps: float = 1e-5
-    stream_shifts: tuple[int, ...] = ()  # k: a stage's stream is carried times 2^-k
+    # k per stage, or none at all: a stage's stream is carried times 2^-k
+    stream_shifts: tuple[int, ...] = field(default=(), metadata={"smallest": 0})
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -170,7 +178,7 @@ class FastVLMConfig:
     license: str = ""  # their licence, as the source names it
 
     def __post_init__(self) -> None:
-        _check_fields(self, smallest=0)  # of a token id
+        _check_fields(self, smallest_size=0)  # of a token id
         if not self.max_length:
             raise ConfigError("max_length is 0; expected a context length.")
 
@@ -214,6 +222,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def read_weight_map(folder: Path) -> dict[str, str]:
+    """Which file each tensor is in, from the index of a folder with shards."""
+    weight_map = read_json(folder / INDEX_FILE).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map.")
+    return {str(name): str(file) for name, file in weight_map.items()}
+
+
 def is_converted(folder: Path) -> bool:
     """Whether a folder holds this package's own format, by its stamp."""
     config = folder / "config.json"
@@ -229,11 +245,11 @@ def _build(kind: type[_T], values: object) -> _T:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{kind.__name__} needs a JSON object, found {values!r}.")
     known = {}
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if field.name in values:
-            known[field.name] = _frozen(values[field.name])
-        elif field.default is dataclasses.MISSING:
-            raise ConfigError(f"{kind.__name__} lacks the key {field.name!r}.")
+    for each in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if each.name in values:
+            known[each.name] = _frozen(values[each.name])
+        elif each.default is dataclasses.MISSING:
+            raise ConfigError(f"{kind.__name__} lacks the key {each.name!r}.")
     return kind(**known)
 
 
@@ -246,12 +262,12 @@ def _plain(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 
-def _check_fields(config: Any, smallest: int = 1) -> None:
+def _check_fields(config: Any, smallest_size: int = 1) -> None:
     """Every field must be of its type, and its numbers plausible sizes."""
-    for name, kind in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if name == "stream_shifts":  # exponents, checked with the stages
-            continue
+    kinds = get_type_hints(type(config))
+    for each in dataclasses.fields(config):
+        name, kind, value = each.name, kinds[each.name], getattr(config, each.name)
+        smallest = each.metadata.get("smallest", smallest_size)
         if not _fits(value, kind, smallest):
             expected = kind.__name__ if isinstance(kind, type) else str(kind)
             if "int" in expected:
@@ -298,17 +314,11 @@ def _check_stages(config: VisionConfig) -> None:
                 f"vision_config goes from {width} channels to {following}; expected a "
                 f"multiple of {width}."
             )
-    if (
-        not isinstance(config.stream_shifts, tuple)
-        or config.stream_shifts
-        and (
-            len(config.stream_shifts) != len(config.layers)
-            or not all(type(k) is int and 0 <= k <= 24 for k in config.stream_shifts)
-        )
-    ):
+    shifts = config.stream_shifts
+    if shifts and (len(shifts) != len(config.layers) or max(shifts) > LARGEST_SHIFT):
         raise ConfigError(
-            f"vision_config.stream_shifts is {config.stream_shifts}; expected one "
-            "exponent from 0 to 24 per stage."
+            f"vision_config.stream_shifts is {shifts}; expected one exponent from 0 to "
+            f"{LARGEST_SHIFT} per stage."
         )
     for mixer in config.token_mixers:
         if mixer not in ("repmixer", "attention"):

@@ -47,17 +47,17 @@ def _memory() -> int:
 
 
 def _dense(module: nn.Module) -> nn.Module:
-    if isinstance(module, nn.QuantizedEmbedding):
-        rows, columns = _dequantized(module).shape
-        dense: nn.Module = nn.Embedding(rows, columns)
-    elif isinstance(module, nn.QuantizedLinear):
-        rows, columns = _dequantized(module).shape
-        dense = nn.Linear(columns, rows, bias="bias" in module)
-        if "bias" in module:
-            dense.bias = module.bias
-    else:
+    if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
         return module
-    dense.weight = _dequantized(module)
+    weight = _dequantized(module)
+    rows, columns = weight.shape
+    if isinstance(module, nn.QuantizedEmbedding):
+        dense: nn.Module = nn.Embedding(rows, columns)
+    else:
+        dense = nn.Linear(columns, rows, bias="bias" in module)
+    if "bias" in module:
+        dense.bias = module.bias
+    dense.weight = weight
     return dense
 
 

@@ -8,15 +8,20 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from .backend import current, mx, pick_dtype
-from .config import FORMAT_VERSION, STAMP, FastVLMConfig, load_config, read_json
+from .config import (
+    FORMAT_VERSION,
+    INDEX_FILE,
+    STAMP,
+    WEIGHTS_FILE,
+    FastVLMConfig,
+    load_config,
+    read_weight_map,
+)
 from .dequantize import dense_fits, dequantize
 from .errors import CheckpointError
 from .model import FastVLMModel
 
 Weights = Mapping[str, mx.array]
-
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 
 
 def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
@@ -85,10 +90,7 @@ def _read_weights(folder: Path) -> dict[str, mx.array]:
 
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / INDEX_FILE).is_file():
-        weight_map = read_json(folder / INDEX_FILE).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map.")
-        names = set(map(str, weight_map.values()))
+        names = set(read_weight_map(folder).values())
     else:
         names = {WEIGHTS_FILE}
     files = [folder / Path(name).name for name in sorted(names)]

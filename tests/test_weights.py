@@ -10,9 +10,9 @@ import pytest
 from mlx.utils import tree_flatten
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import FORMAT_VERSION, STAMP
+from fastvlm_mlx.config import FORMAT_VERSION, INDEX_FILE, STAMP, WEIGHTS_FILE
 from fastvlm_mlx.errors import CheckpointError, ConfigError, OptionError
-from fastvlm_mlx.weights import INDEX_FILE, WEIGHTS_FILE, load_model
+from fastvlm_mlx.weights import load_model
 
 FIRST = "mm_projector.linear_1.weight"
 SECOND = "mm_projector.linear_2.bias"
