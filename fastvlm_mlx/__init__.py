@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import blas
 from .errors import (
+    CacheError,
     CheckpointError,
     ConfigError,
     FastVLMError,
@@ -26,12 +27,15 @@ from .errors import (
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .caches import CacheStats
     from .engine import FastVLM, load
     from .generate import GenerationResult, TextStream, Timings
     from .options import GenerationOptions
 
 
 __all__ = [
+    "CacheError",
+    "CacheStats",
     "CheckpointError",
     "ConfigError",
     "FastVLM",
@@ -50,6 +54,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CacheStats": "caches",
     "FastVLM": "engine",
     "GenerationOptions": "options",
     "GenerationResult": "generate",

@@ -5,6 +5,7 @@ before `mlx.core` on Linux.
 """
 
 import functools
+import threading
 from typing import Literal
 
 from . import blas
@@ -21,10 +22,11 @@ __all__ = [
     "architecture",
     "configure",
     "current",
+    "device_lock",
     "mx",
     "pick_dtype",
+    "runs_ahead",
     "start",
-    "start_ahead",
 ]
 
 Backend = Literal["metal", "cuda", "cpu"]
@@ -82,14 +84,21 @@ def start(*arrays: mx.array) -> None:
         mx.async_eval(*arrays)
 
 
-def start_ahead(array: mx.array) -> None:
-    """Set work going that is not asked for yet, if it delays nothing that is.
+def runs_ahead() -> bool:
+    """Whether work that is not asked for yet delays nothing that is.
 
     On a GPU the next token is computed while the host handles this one. On the CPU
-    it would come before this one, so it is left until somebody reads it.
+    it would come before this one.
     """
-    if current() != "cpu":
-        mx.async_eval(array)
+    return current() != "cpu"
+
+
+device_lock = threading.RLock()
+"""Held around work on arrays, so that requests of several threads take turns.
+
+MLX's streams belong to threads: an array that is not computed yet cannot be computed
+by another one. So whoever lets go of the lock has set all of its work going.
+"""
 
 
 @functools.cache

@@ -7,13 +7,11 @@ only where a dense copy does not fit. The numbers are the same: the dense weight
 exactly what the packed ones stand for.
 """
 
-import os
-from pathlib import Path
-
 import mlx.nn as nn
 from mlx.utils import tree_map_with_path
 
 from .backend import mx
+from .memory import host_memory
 
 
 def dequantize(model: nn.Module) -> None:
@@ -33,17 +31,7 @@ def dense_fits(model: nn.Module) -> bool:
         for _, module in model.named_modules()
         if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding)
     )
-    return int(4 * weights) <= _memory() // 2
-
-
-def _memory() -> int:
-    """Bytes that this process may use: the machine's, or its container's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:  # no container
-        return machine
-    return min(machine, int(limit)) if limit.isdigit() else machine
+    return int(4 * weights) <= host_memory() // 2
 
 
 def _dense(module: nn.Module) -> nn.Module:

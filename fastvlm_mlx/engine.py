@@ -1,30 +1,44 @@
 """FastVLM, what a person holds: a picture and a question in, an answer out."""
 
+import functools
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from . import backend, blas
-from .backend import mx
+from .backend import device_lock, mx
+from .caches import Caches, CacheStats
 from .config import FastVLMConfig, load_config
 from .errors import ConfigError, OptionError, PromptError
 from .generate import GenerationResult, TextStream, generate_step, make_sampler
-from .image import ImageSource, open_image, prepare
+from .identity import model_identity
+from .image import ImageSource
+from .image_encoder import ImageEncoder
+from .kv_cache import check_bits
+from .memory import prefill_step
 from .model import FastVLMModel
 from .options import GenerationOptions
+from .picture import Lap, Look, Picture
+from .prefix_cache import EMPTY, Key, Prefix
 from .prompt import ChatTokenizer, Message, Prompt
+from .prompt_file import read_prefix, write_prefix
+from .reader import Reading
+from .request import Prepared, pictures_after, prompt_keys
 from .resolve import EMBEDDED, resolve
 from .stopwatch import Stopwatch
 from .weights import load_model
 
 _log = logging.getLogger(__name__)
 
-Images = ImageSource | Sequence[ImageSource] | None
+Images: TypeAlias = ImageSource | Sequence[ImageSource] | None
 
 
 class FastVLM:
     """A loaded model. `fastvlm_mlx.load` makes one.
+
+    It may be used from several threads; they take turns on the device.
 
     >>> vlm = fastvlm_mlx.load("nano")
     >>> vlm.generate("shape.png", "what color is the circle?").text
@@ -32,11 +46,19 @@ class FastVLM:
     """
 
     def __init__(
-        self, model: FastVLMModel, tokenizer: ChatTokenizer, config: FastVLMConfig
+        self,
+        model: FastVLMModel,
+        tokenizer: ChatTokenizer,
+        config: FastVLMConfig,
+        *,
+        cache_bytes: int | None = None,
+        cache_folder: Path | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
+        self.caches = Caches(cache_bytes, cache_folder, lambda: self._encoder_identity)
+        self._encoder = ImageEncoder(model, self.caches.features)
         backend.configure()
 
     def generate(
@@ -78,18 +100,118 @@ class FastVLM:
         """
         mx.reset_peak_memory()
         chosen = GenerationOptions.of(**options)
-        size = chosen.resolution or self.config.vision_config.image_size
         sources = _listed(image)
         watch = Stopwatch()
-        tokens_each = self._num_tokens(size) if sources or chosen.resolution else 0
-        lengths = [tokens_each] * len(sources)
-        built = self._prompt(prompt, system, lengths)  # refuses before any work
-        watch.lap("tokenize")
-        features = [self._encode(source, size, chosen, watch) for source in sources]
-        tokens = self._tokens(built, features, chosen, watch)
+        messages = question(prompt, system, len(sources))
+        return self.answer(self.prepare(messages, sources, chosen, watch.lap), watch)
+
+    def prepare(
+        self,
+        messages: Sequence[Message],
+        images: Sequence[ImageSource | Picture],
+        options: GenerationOptions,
+        lap: Lap = lambda _: None,
+    ) -> Prepared:
+        """Check a request and encode those of its pictures that are not known yet.
+
+        Whatever can be wrong with it is found here; pictures are opened last.
+
+        Args:
+            messages: the turns so far; the model answers next.
+            images: the pictures of all turns, in order.
+            lap: called with the name of each part of Timings that ends.
+        """
+        look = self.look(options)
+        tokens_each = self._num_tokens(look.size) if images or options.resolution else 0
+        prompt = self.tokenizer.build(messages, [tokens_each] * len(images))
+        self._check_memory(prompt, options)
+        lap("tokenize")
+        pictures = [self.open_picture(image, look, lap) for image in images]
+        keys = prompt_keys(prompt, [picture.digest for picture in pictures])
+        prefix = self._known(keys) if options.use_cache else EMPTY
+        missing = [index for index, *_ in pictures_after(prompt, len(prefix))]
+        wanted = [pictures[index] for index in missing]
+        encoded = self._encoder.encode(wanted, options.use_cache, lap)
+        made = dict(zip(missing, encoded, strict=True))
+        return Prepared(prompt, options, keys, prefix, made)
+
+    def answer(self, request: Prepared, watch: Stopwatch | None = None) -> TextStream:
+        """Answer a request that is ready, as it is written."""
+        watch = watch or Stopwatch()
+        reading = Reading(self.model, self.caches.prefixes, request)
         return TextStream(
-            tokens, built, self.tokenizer, self.config, chosen, watch.timings
+            _timed(self._tokens(request, reading, watch), watch),
+            request.prompt,
+            self.tokenizer,
+            self.config,
+            request.options,
+            watch.timings,
+            reused=len(request.prefix),
+            on_finish=reading.finish,
         )
+
+    def look(self, options: GenerationOptions) -> Look:
+        """How pictures are brought to the encoder."""
+        size = options.resolution or self.config.vision_config.image_size
+        return Look(size, options.image_mode or self.config.image_mode)
+
+    def open_picture(
+        self, image: ImageSource | Picture, look: Look, lap: Lap = lambda _: None
+    ) -> Picture:
+        """A picture, known by its digest, for several requests with the same look."""
+        if isinstance(image, Picture):
+            if image.look != look:
+                raise OptionError(
+                    f"A picture was opened at {image.look}; expected {look}. Keep "
+                    "resolution and image_mode the same over a conversation."
+                )
+            return image
+        return self.caches.pictures.open(image, look, lap)
+
+    @property
+    def cache_stats(self) -> CacheStats:
+        """What earlier requests left behind, and how often it served."""
+        return self.caches.stats(self._encoder.encoded)
+
+    def save_prompt_cache(self, path: str | os.PathLike[str]) -> None:
+        """Write the prompt used last, read by the model, to a file.
+
+        Raises:
+            WriteError: the file cannot be written.
+        """
+        write_prefix(Path(path), self.caches.prefixes.last(), self.identity)
+
+    def load_prompt_cache(self, path: str | os.PathLike[str]) -> None:
+        """Take up what `save_prompt_cache` wrote; prompts may then begin with it.
+
+        Raises:
+            CacheError: the file is missing, damaged or of another model.
+        """
+        self.caches.prefixes.add(read_prefix(Path(path), self.identity))
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """A digest over the whole model; a second per gigabyte."""
+        return model_identity(self.config, [self.model])
+
+    @functools.cached_property
+    def _encoder_identity(self) -> str:
+        parts = [self.model.vision_tower, self.model.mm_projector]
+        return model_identity(self.config, parts)
+
+    def _known(self, keys: Sequence[Key]) -> Prefix:
+        """The beginning that was read before; the last position is always read."""
+        return self.caches.prefixes.find(keys[:-1])
+
+    def _check_memory(self, prompt: Prompt, options: GenerationOptions) -> None:
+        text = self.config.text_config
+        width = text.head_dim or text.hidden_size // text.num_attention_heads
+        check_bits(options, width)
+        if options.max_kv_size is not None and len(prompt) > options.max_kv_size:
+            raise PromptError(
+                f"The prompt takes {len(prompt)} positions; max_kv_size keeps "
+                f"{options.max_kv_size}. Raise it or shorten the prompt."
+            )
 
     def _num_tokens(self, size: tuple[int, int]) -> int:
         try:
@@ -103,64 +225,52 @@ class FastVLM:
             )
         return tokens
 
-    def _encode(
-        self,
-        source: ImageSource,
-        size: tuple[int, int],
-        options: GenerationOptions,
-        watch: Stopwatch,
-    ) -> mx.array:
-        """A picture to image_features (1, N, C), left running on the device."""
-        image = open_image(source)
-        watch.lap("load_image")
-        pixels = prepare(image, size, options.image_mode or self.config.image_mode)
-        watch.lap("preprocess")
-        pixel_values = mx.array(pixels)[None].astype(self.model.embed_dtype) / 255
-        features = self.model.encode_image(pixel_values)
-        backend.start(features)
-        watch.lap("encode")
-        return features
-
-    def _prompt(self, text: str, system: str | None, lengths: Sequence[int]) -> Prompt:
-        if isinstance(text, str) and not text.strip():
-            raise PromptError("The prompt is empty; expected a question.")
-        messages = [Message("user", text, images=len(lengths))]
-        if system is not None:
-            messages.insert(0, Message("system", system))
-        return self.tokenizer.build(messages, lengths)
-
     def _tokens(
-        self,
-        prompt: Prompt,
-        features: Sequence[mx.array],
-        options: GenerationOptions,
-        watch: Stopwatch,
+        self, request: Prepared, reading: Reading, watch: Stopwatch
     ) -> Iterator[int]:
-        projected = [self.model.project(each)[0] for each in features]
-        backend.start(*projected)
-        watch.lap("project")
-        inputs_embeds = self.model.splice(
-            prompt.token_ids, prompt.image_spans, projected
-        )
+        options, positions = request.options, len(request.prompt)
+        text = self.config.text_config
+        max_tokens = min(options.max_tokens, self.config.max_length - positions)
+        cache, inputs_embeds = reading.begin(max_tokens)
 
-        def wait_for_parts() -> None:
-            # everything is scheduled, so waiting in between delays nothing
-            watch.lap("prefill")
-            mx.eval(features)
-            watch.lap("encode")
-            mx.eval(projected)
-            watch.lap("project")
+        def when_scheduled() -> None:
+            _wait_for_parts(request, watch.lap)
+            reading.keep_prompt()
 
-        room = self.config.max_length - len(prompt)
-        tokens = generate_step(
+        yield from generate_step(
             self.model,
             inputs_embeds,
-            self.model.make_cache(),
-            make_sampler(options, self.config.text_config.vocab_size),
-            min(options.max_tokens, room),
-            wait_for_parts,
+            cache,
+            make_sampler(options, text.vocab_size),
+            max_tokens,
+            prefill_step=options.prefill_step
+            or prefill_step(text, positions, self.model.embed_dtype.size),
+            on_scheduled=when_scheduled,
+            between_steps=reading.shrink,
         )
-        return _timed(tokens, watch)
+
+
+def question(text: str, system: str | None, images: int) -> list[Message]:
+    """The messages of one question.
+
+    Raises:
+        PromptError: it is empty.
+    """
+    if isinstance(text, str) and not text.strip():
+        raise PromptError("The prompt is empty; expected a question.")
+    messages = [Message("user", text, images=images)]
+    if system is not None:
+        messages.insert(0, Message("system", system))
+    return messages
+
+
+def _wait_for_parts(request: Prepared, lap: Callable[[str], None]) -> None:
+    """Note the time of each part; all is scheduled, so waiting here delays nothing."""
+    lap("prefill")
+    mx.eval([each.image_features for each in request.encoded.values()])
+    lap("encode")
+    mx.eval([each.image_embeds for each in request.encoded.values()])
+    lap("project")
 
 
 def _timed(tokens: Iterator[int], watch: Stopwatch) -> Iterator[int]:
@@ -169,7 +279,8 @@ def _timed(tokens: Iterator[int], watch: Stopwatch) -> Iterator[int]:
     while True:
         watch.resume()  # the caller's own time is not the model's
         try:
-            token = next(tokens)
+            with device_lock:
+                token = next(tokens)
         except StopIteration:
             return
         watch.lap(part)
@@ -188,6 +299,8 @@ def load(
     *,
     revision: str | None = None,
     dtype: str | None = None,
+    cache_bytes: int | None = None,
+    cache_folder: str | os.PathLike[str] | None = None,
 ) -> FastVLM:
     """Load a model.
 
@@ -196,6 +309,9 @@ def load(
             as "apple/FastVLM-0.5B". A PyTorch checkpoint is converted on first use.
         revision: branch, tag or commit of a hub id.
         dtype: "float32", "bfloat16" or "float16"; None picks the backend's own.
+        cache_bytes: memory for what requests may share, pictures and prompts; None
+            is 5/64 of the memory, 0 keeps nothing.
+        cache_folder: where encoded pictures outlive the process.
 
     Raises:
         FastVLMError: see `fastvlm_mlx.errors`.
@@ -206,4 +322,10 @@ def load(
     folder = resolve(model, revision)
     config = load_config(folder)
     tokenizer = ChatTokenizer(folder, config)
-    return FastVLM(load_model(folder, dtype), tokenizer, config)
+    return FastVLM(
+        load_model(folder, dtype),
+        tokenizer,
+        config,
+        cache_bytes=cache_bytes,
+        cache_folder=None if cache_folder is None else Path(cache_folder),
+    )

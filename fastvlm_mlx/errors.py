@@ -6,6 +6,7 @@
     * ImageError       a picture that cannot be opened or used
     * PromptError      a prompt that cannot be built or does not fit the model
     * OptionError      an argument outside its range
+    * CacheError       a saved prompt or conversation that cannot be taken up
     * HubError         a model that could not be downloaded
     * WriteError       a folder that could not be written
 
@@ -40,6 +41,10 @@ class PromptError(FastVLMError):
 
 class OptionError(FastVLMError):
     """An argument outside its range."""
+
+
+class CacheError(FastVLMError):
+    """A saved prompt or conversation that is damaged or of another model."""
 
 
 class HubError(FastVLMError):

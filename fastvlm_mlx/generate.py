@@ -5,12 +5,13 @@ into text as it is written, and its `result` is the whole answer. This file know
 picture and no file. Sampling is passed in, so the loop has no temperature.
 """
 
+import itertools
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self, cast
+from typing import Literal, Self, TypeVar, cast
 
-from .backend import mx, start_ahead
+from .backend import mx, runs_ahead, start
 from .config import FastVLMConfig
 from .language import KVCache
 from .mlx_lm_door import mlx_lm
@@ -22,11 +23,10 @@ from .stopping import StopFilter
 Sampler = Callable[[mx.array], mx.array]
 FinishReason = Literal["stop", "length", "cancelled"]
 
+_T = TypeVar("_T")
+
 COLDEST = 1e-6
 """A lower temperature only overflows: the likeliest token is all it leaves."""
-
-PREFILL_STEP = 2048
-"""Positions per prefill step: bounds the activations of a long prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,7 @@ class GenerationResult:
     stop: str | None  # the end token or stop string that ended the answer
     prompt_tokens: int  # positions, a picture counted in full
     image_tokens: int  # of them, visual tokens
+    reused_tokens: int = 0  # of them, read by an earlier request
     timings: Timings
     peak_memory: int  # bytes
 
@@ -103,35 +104,66 @@ def generate_step(
     cache: KVCache,
     sampler: Sampler,
     max_tokens: int,
+    *,
+    prefill_step: int = 2048,
     on_scheduled: Callable[[], None] = lambda: None,
+    between_steps: Callable[[KVCache], KVCache] = lambda cache: cache,
 ) -> Iterator[int]:
     """Yield token ids; on a GPU the next one is computed while this one is used.
 
+    Nothing is left uncomputed between two tokens, so each may be asked for by
+    another thread.
+
     Args:
-        inputs_embeds: (1, L, D), the whole prompt.
+        inputs_embeds: (1, L, D), the prompt, less the positions in the cache.
         cache: KV caches; filled in place.
+        prefill_step: positions at a time, which bounds the activations.
         on_scheduled: called once, when all work for the first token is on the
             device and nothing has been waited for yet.
+        between_steps: may exchange the caches, after the prompt and each token.
     """
-    token = sampler(_prefill(model, inputs_embeds, cache))
-    start_ahead(token)
-    on_scheduled()
-    for remaining in range(max_tokens - 1, -1, -1):
-        if remaining:
-            following = sampler(model.decode(token, cache))
-            start_ahead(following)
+
+    def on_device() -> Iterator[mx.array]:
+        nonlocal cache
+        token = sampler(prefill(model, inputs_embeds, cache, prefill_step))
+        start(token)
+        on_scheduled()
+        while True:
+            yield token
+            cache = between_steps(cache)
+            token = sampler(model.decode(token, cache))
+            start(token)
+
+    tokens = itertools.islice(on_device(), max_tokens)
+    for token in _one_ahead(tokens) if runs_ahead() else tokens:
         yield cast(int, token.item())
-        if remaining:
-            token = following
 
 
-def _prefill(model: FastVLMModel, inputs_embeds: mx.array, cache: KVCache) -> mx.array:
-    """Logits of the last position, (1, V)."""
+def _one_ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """Make the next item before passing one on."""
+    current = next(items)
+    for following in items:
+        yield current
+        current = following
+    yield current
+
+
+def prefill(
+    model: FastVLMModel, inputs_embeds: mx.array, cache: KVCache, step: int
+) -> mx.array:
+    """Fill caches with a prompt, so many positions at a time.
+
+    Args:
+        inputs_embeds: (1, L, D).
+
+    Returns:
+        Logits of the last position, (1, V).
+    """
     length, done = inputs_embeds.shape[1], 0
-    while length - done > PREFILL_STEP:
-        model.prefill(inputs_embeds[:, done : done + PREFILL_STEP], cache)
+    while length - done > step:
+        model.prefill(inputs_embeds[:, done : done + step], cache)
         mx.eval([layer.state for layer in cache])
-        done += PREFILL_STEP
+        done += step
     return model.prefill(inputs_embeds[:, done:], cache)
 
 
@@ -153,8 +185,17 @@ class TextStream:
         config: FastVLMConfig,
         options: GenerationOptions,
         timings: Callable[[], Timings],
+        *,
+        reused: int = 0,
+        on_finish: Callable[[Sequence[int]], None] | None = None,
     ) -> None:
+        """`reused` positions of the prompt were read before; `on_finish` gets the
+        tokens that were generated, the end token included, when the answer ends.
+        """
         self._tokens = tokens
+        self._reused = reused
+        self._on_finish = on_finish or _keep_nothing
+        self._generated: list[int] = []
         self._prompt = prompt
         self._tokenizer = tokenizer
         self._end_ids = frozenset(config.eos_token_ids)
@@ -170,7 +211,13 @@ class TextStream:
         return self
 
     def __next__(self) -> str:
-        return next(self._pieces)
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            raise
+        except BaseException:  # a step was cut short: nothing of it is to be kept
+            self._on_finish = _keep_nothing
+            raise
 
     def close(self) -> None:
         """End the answer here; `result` then says "cancelled"."""
@@ -187,6 +234,7 @@ class TextStream:
 
     def _run(self) -> Generator[str, None, None]:
         for token in self._tokens:
+            self._generated.append(token)
             if token in self._end_ids:
                 yield from self._emit(self._tail())
                 self._finish("stop", self._tokenizer.token_text(token))
@@ -219,7 +267,13 @@ class TextStream:
             stop=stop,
             prompt_tokens=len(self._prompt),
             image_tokens=sum(length for _, length in self._prompt.image_spans),
+            reused_tokens=self._reused,
             timings=self._timings(),
             peak_memory=mx.get_peak_memory(),
         )
+        self._on_finish(self._generated)
         return self._result
+
+
+def _keep_nothing(generated: Sequence[int]) -> None:
+    """An answer that leaves nothing behind."""

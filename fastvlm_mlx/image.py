@@ -12,6 +12,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,6 +27,15 @@ ImageSource: TypeAlias = (
     str | os.PathLike[str] | bytes | Image.Image | NDArray[np.generic]
 )
 Pixels: TypeAlias = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """An encoded picture as it was read, and what to call it in errors."""
+
+    data: bytes
+    name: str
+
 
 MAX_PIXELS = 178_956_970
 """Pillow's own bound for a decompression bomb: half a gigabyte of RGB."""
@@ -53,13 +63,26 @@ _UPRIGHT = {
 """What undoes each EXIF orientation."""
 
 
-def open_image(source: ImageSource) -> Image.Image:
+def read_file(source: ImageSource) -> PictureFile | None:
+    """The bytes of a picture file, undecoded; None if the source is no file.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return PictureFile(bytes(source), "the image data")
+    if isinstance(source, str | os.PathLike):
+        return PictureFile(_read(Path(source)), str(source))
+    return None
+
+
+def open_image(source: ImageSource | PictureFile) -> Image.Image:
     """Decode a picture, turn it upright and make it RGB.
 
     Args:
-        source: a path, the bytes of a picture file, a PIL image, or a NumPy array:
-            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of uint8, or of floats
-            in [0, 1].
+        source: a path, the bytes of a picture file, what `read_file` gave, a PIL
+            image, or a NumPy array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of
+            uint8, or of floats in [0, 1].
 
     Raises:
         ImageError: no picture can be read from the source, or it is too large or
@@ -70,15 +93,14 @@ def open_image(source: ImageSource) -> Image.Image:
         return _open(source)
 
 
-def _open(source: ImageSource) -> Image.Image:
+def _open(source: ImageSource | PictureFile) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _checked(_from_array(source), "the array")
     if isinstance(source, Image.Image):
         return _upright_rgb(_checked(source, "the image"), "the image")
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _from_file(bytes(source), "the image data")
-    if isinstance(source, str | os.PathLike):
-        return _from_file(_read(Path(source)), str(source))
+    file = source if isinstance(source, PictureFile) else read_file(source)
+    if file is not None:
+        return _from_file(file.data, file.name)
     raise ImageError(
         f"An image cannot be a {type(source).__name__}; "
         "expected a path, bytes, a PIL image or a NumPy array."

@@ -31,6 +31,13 @@ class GenerationOptions:
     resolution: tuple[int, int] | None = None  # (H, W); None is the checkpoint's own
     image_mode: ImageMode | None = None  # None is the checkpoint's own
 
+    use_cache: bool = True  # take up what earlier requests encoded and read
+    prefill_step: int | None = None  # positions at a time; None is by the memory
+    max_kv_size: int | None = None  # positions kept; a longer answer forgets its start
+    kv_bits: int | None = None  # keys and values in 8 or 4 bits; None keeps them
+    kv_group_size: int = 64  # of them share a scale
+    quantized_kv_start: int = 0  # positions before they are quantized
+
     def __post_init__(self) -> None:
         self._require("max_tokens", Integral, lambda n: n >= 1, "at least 1")
         self._require("temperature", Real, lambda t: 0 <= t < math.inf, "0 or more")
@@ -45,6 +52,25 @@ class GenerationOptions:
         if self.image_mode is not None:
             modes = " or ".join(IMAGE_MODES)
             self._require("image_mode", str, lambda mode: mode in IMAGE_MODES, modes)
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        self._require("use_cache", bool, lambda _: True, "True or False")
+        for name in ("prefill_step", "max_kv_size"):
+            if getattr(self, name) is not None:
+                self._require(name, Integral, lambda n: n >= 1, "at least 1")
+        if self.kv_bits is not None:
+            self._require("kv_bits", Integral, lambda n: n in (4, 8), ", 4 or 8")
+        sizes = (32, 64, 128)
+        self._require(
+            "kv_group_size", Integral, lambda n: n in sizes, ", 32, 64 or 128"
+        )
+        self._require("quantized_kv_start", Integral, lambda n: n >= 0, "0 or more")
+        if self.kv_bits is not None and self.max_kv_size is not None:
+            raise OptionError(
+                f"kv_bits is {self.kv_bits} and max_kv_size {self.max_kv_size}; "
+                "expected one of them: a window cannot be quantized."
+            )
 
     def _require(
         self, name: str, kind: type, holds: Callable[[Any], bool], expected: str

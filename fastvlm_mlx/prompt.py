@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,16 @@ IMAGE_MARKER = "<image>"
 
 @dataclass(frozen=True)
 class Message:
-    """One turn. `images` pictures go with it, at its markers or before its text."""
+    """One turn. `images` pictures go with it, at its markers or before its text.
+
+    An answer that this model gave may bring its tokens, since its text need not
+    become the same ones again.
+    """
 
     role: str  # "system", "user" or "assistant"
     text: str
     images: int = 0
+    token_ids: tuple[int, ...] | None = None  # "assistant" only
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,15 @@ class Prompt:
 
     token_ids: tuple[int, ...]
     image_spans: tuple[tuple[int, int], ...]  # (start, length), in order
+    system_end: int = field(default=0, compare=False)  # where the first question begins
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+    @property
+    def kept(self) -> int:
+        """Positions that an answer should never forget: system prompt and pictures."""
+        return max([self.system_end] + [start + n for start, n in self.image_spans])
 
 
 class ChatTokenizer:
@@ -75,9 +86,14 @@ class ChatTokenizer:
         for message in messages:
             _check_message(message)
         rendered = self._render(messages, fence, len(image_lengths))
-        prompt = self._tokenize(rendered, fence, image_lengths)
+        system = re.split(f"{fence}[ui]", rendered, maxsplit=1)[0]
+        answers = [self._answer_ids(each) for each in messages if _is_answer(each)]
+        prompt = self._tokenize(
+            rendered.replace(f"{fence}u", ""), fence, image_lengths, answers
+        )
         self._check_length(prompt)
-        return prompt
+        end = len(self._tokenize(system, fence, [], []))
+        return replace(prompt, system_end=end)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Ids to text, special tokens left out."""
@@ -128,19 +144,22 @@ class ChatTokenizer:
 
     def _as_text(self, message: Message, fence: str) -> str:
         """Pictures at their markers, or first, as in training."""
+        if _is_answer(message):
+            return f"{fence}a{fence}t"
         pieces = message.text.split(IMAGE_MARKER)
         if message.images and len(pieces) == 1:
             pieces = [""] * message.images + ["\n" + message.text]
         fenced = f"{fence}i".join(
             self._without_specials(each, fence) for each in pieces
         )
-        return f"{fenced}{fence}t"
+        return f"{_opening(message, fence)}{fenced}{fence}t"
 
     def _as_parts(self, message: Message, fence: str) -> list[dict[str, str]]:
         """Pictures first as parts; where a text has markers, it keeps their places."""
-        if IMAGE_MARKER in message.text:
+        if _is_answer(message) or IMAGE_MARKER in message.text:
             return [{"type": "text", "text": self._as_text(message, fence)}]
-        text = f"{self._without_specials(message.text, fence)}{fence}t"
+        text = self._without_specials(message.text, fence)
+        text = f"{_opening(message, fence)}{text}{fence}t"
         pictures = [{"type": "image"}] * message.images
         return [*pictures, {"type": "text", "text": text}]
 
@@ -150,17 +169,32 @@ class ChatTokenizer:
             return f"{fence}[{piece}{fence}]"
         return piece
 
+    def _answer_ids(self, message: Message) -> Sequence[int]:
+        """An answer as the model gave it, or as its text alone reads."""
+        if message.token_ids is not None:
+            return message.token_ids
+        ids: list[int] = self._plain_tokenizer.encode(
+            message.text, add_special_tokens=False
+        ).ids
+        return ids
+
     def _tokenize(
-        self, rendered: str, fence: str, image_lengths: Sequence[int]
+        self,
+        rendered: str,
+        fence: str,
+        image_lengths: Sequence[int],
+        answers: Sequence[Sequence[int]],
     ) -> Prompt:
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
-        lengths = iter(image_lengths)
+        lengths, spoken = iter(image_lengths), iter(answers)
         plain = False
         for piece in re.split(f"({fence}.)", rendered):
             if piece == f"{fence}i":
                 spans.append((len(ids), next(lengths)))
                 ids += [self._config.image_token_index] * spans[-1][1]
+            elif piece == f"{fence}a":
+                ids += next(spoken)
             elif piece.startswith(fence):
                 plain = piece.endswith("[")
             else:
@@ -208,6 +242,15 @@ class StreamDecoder:
         return text[self._emitted :]
 
 
+def _is_answer(message: Message) -> bool:
+    return message.role == "assistant"
+
+
+def _opening(message: Message, fence: str) -> str:
+    """A mark where a question begins."""
+    return f"{fence}u" if message.role == "user" else ""
+
+
 def _check_message(message: Message) -> None:
     if not isinstance(message.text, str):
         raise PromptError(
@@ -219,6 +262,8 @@ def _check_message(message: Message) -> None:
         raise PromptError(
             f"The text is not valid Unicode at position {error.start}; expected UTF-8."
         ) from None
+    if _is_answer(message):  # a model may write anything
+        return
     markers = message.text.count(IMAGE_MARKER)
     if markers not in (0, message.images):
         raise PromptError(

@@ -29,22 +29,36 @@ RUNTIME = {
     "prompt": "errors config",
     "resolve": "errors config",
     "backend": "errors blas config",
+    "memory": "config backend",
+    "whole_file": "backend",
+    "feature_folder": "backend whole_file",
+    "feature_cache": "backend feature_folder",
+    "picture": "config image",
     "cpu_forms": "backend",
     "ops": "errors config backend cpu_forms",
     "vision": "errors config backend ops",
     "language": "errors config backend ops mlx_lm_door",
     "model": "errors config backend ops vision language",
-    "dequantize": "errors config backend",
+    "dequantize": "errors config backend memory",
     "weights": "errors config backend dequantize model",
     "generate": (
         "errors config backend language mlx_lm_door model options prompt stopping"
     ),
     "stopwatch": "generate",
+    "identity": "config version backend whole_file",
+    "kv_cache": "errors backend options language mlx_lm_door",
+    "prefix_cache": "kv_cache",
+    "prompt_file": "errors kv_cache prefix_cache whole_file",
+    "image_encoder": "backend feature_cache model picture",
+    "request": "backend image_encoder model options prefix_cache prompt",
+    "reader": "backend kv_cache language model prefix_cache request",
+    "caches": "memory feature_cache feature_folder picture prefix_cache",
     "engine": (
-        "errors config blas backend image model options prompt resolve weights "
-        "generate stopwatch"
+        "errors config blas backend memory image picture image_encoder model options "
+        "prompt resolve weights generate stopwatch identity kv_cache prefix_cache "
+        "prompt_file request reader caches"
     ),
-    "__init__": "errors version blas options generate engine",
+    "__init__": "errors version blas options generate caches engine",
     "cli.terminal": "errors",
     "cli.arguments": "config cli.terminal",
     "cli.generate": ("errors image options generate engine cli.terminal cli.arguments"),
@@ -84,9 +98,13 @@ OTHERS = {
     "mlx.core": "fastvlm_mlx.backend",
     "mlx.nn": (
         "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
-        "fastvlm_mlx.dequantize fastvlm_mlx.weights fastvlm_mlx.ops"
+        "fastvlm_mlx.dequantize fastvlm_mlx.weights fastvlm_mlx.ops "
+        "fastvlm_mlx.identity"
     ),
-    "mlx.utils": "fastvlm_mlx.dequantize fastvlm_mlx.weights convert.checkpoint",
+    "mlx.utils": (
+        "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "
+        "convert.checkpoint"
+    ),
     "numpy": "fastvlm_mlx.image convert.calibration",
     "safetensors": "convert.read",
     "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",

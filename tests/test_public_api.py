@@ -10,6 +10,8 @@ import fastvlm_mlx
 from fastvlm_mlx import errors
 
 PUBLIC = {
+    "CacheError",
+    "CacheStats",
     "CheckpointError",
     "ConfigError",
     "FastVLM",
@@ -31,13 +33,17 @@ PUBLIC = {
 SIGNATURES = {
     "load": (
         "(model: str | os.PathLike[str] = 'nano', *, revision: str | None = None, "
-        "dtype: str | None = None) -> fastvlm_mlx.engine.FastVLM"
+        "dtype: str | None = None, cache_bytes: int | None = None, "
+        "cache_folder: str | os.PathLike[str] | None = None) "
+        "-> fastvlm_mlx.engine.FastVLM"
     ),
     "FastVLM.generate": "(self, image, prompt, *, system=None, **options)",
     "FastVLM.stream": "(self, image, prompt, *, system=None, **options)",
     "GenerationOptions": (
         "(*, max_tokens=256, stop=(), temperature=0.0, top_p=1.0, min_p=0.0, top_k=0, "
-        "seed=None, resolution=None, image_mode=None)"
+        "seed=None, resolution=None, image_mode=None, use_cache=True, "
+        "prefill_step=None, max_kv_size=None, kv_bits=None, kv_group_size=64, "
+        "quantized_kv_start=0)"
     ),
     "convert_checkpoint": (
         "(source, output, *, recipe=None, dtype=None, overwrite=False, "

@@ -1,0 +1,98 @@
+"""A picture as one request sees it: known by digest, decoded only when that is needed.
+
+A file that was seen before is recognised by its bytes, so the second question about
+it decodes nothing. The bytes are read once: what is digested is what is decoded, even
+if the file changes meanwhile.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .config import ImageMode
+from .image import ImageSource, PictureFile, Pixels, open_image, prepare, read_file
+
+Lap = Callable[[str], None]
+"""Called with the name of a part of Timings when it ends."""
+
+_REMEMBERED_FILES = 4096
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything besides the file that decides the prepared pixels."""
+
+    size: tuple[int, int]  # (H, W) in pixels
+    mode: ImageMode
+
+
+class Picture:
+    """A picture brought to the model's size, or the file that it will be made of."""
+
+    def __init__(
+        self, digest: str, look: Look, pixels: Pixels | None, file: PictureFile | None
+    ) -> None:
+        self.digest = digest
+        self.look = look
+        self._pixels = pixels
+        self._file = file
+
+    def pixels(self, lap: Lap) -> Pixels:
+        """(H, W, 3) uint8."""
+        if self._pixels is None:
+            assert self._file is not None
+            self._pixels = _prepare(self._file, self.look, lap)
+        return self._pixels
+
+
+class Pictures:
+    """Opens pictures; remembers digests of files, never the pictures."""
+
+    def __init__(self) -> None:
+        self._digests: OrderedDict[tuple[str, Look], str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, source: ImageSource, look: Look, lap: Lap) -> Picture:
+        """Find out which picture this is.
+
+        Raises:
+            ImageError: as `open_image`.
+        """
+        file = read_file(source)
+        if file is None:
+            return _decoded(_prepare(source, look, lap), look)
+        name = hashlib.sha256(file.data).hexdigest(), look
+        known = self._digests.get(name)
+        lap("load_image")
+        if known is not None:
+            return Picture(known, look, None, file)
+        picture = _decoded(_prepare(file, look, lap), look)
+        self._remember(name, picture.digest)
+        return picture
+
+    def _remember(self, name: tuple[str, Look], digest: str) -> None:
+        with self._lock:
+            self._digests[name] = digest
+            if len(self._digests) > _REMEMBERED_FILES:
+                self._digests.popitem(last=False)
+
+
+def pixel_digest(pixels: Pixels) -> str:
+    """SHA-256 over the values and the shape of (H, W, 3) uint8."""
+    digest = hashlib.sha256(f"{pixels.shape} ".encode())
+    digest.update(pixels.tobytes())
+    return digest.hexdigest()
+
+
+def _decoded(pixels: Pixels, look: Look) -> Picture:
+    return Picture(pixel_digest(pixels), look, pixels, None)
+
+
+def _prepare(source: ImageSource | PictureFile, look: Look, lap: Lap) -> Pixels:
+    image = open_image(source)
+    lap("load_image")
+    pixels = prepare(image, look.size, look.mode)
+    lap("preprocess")
+    return pixels

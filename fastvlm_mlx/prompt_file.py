@@ -1,0 +1,64 @@
+"""A prompt already read, in a file: `--prompt-cache`.
+
+safetensors: keys and values of each layer, and as metadata what stands at each
+position, and the model's identity. It holds the prompt's tokens in the clear.
+"""
+
+import itertools
+import json
+from pathlib import Path
+
+from .errors import CacheError, WriteError
+from .kv_cache import LayerStates
+from .prefix_cache import Key, Prefix
+from .whole_file import DamagedFileError, read_arrays, write_arrays
+
+_FORMAT = "fastvlm-mlx prompt 1"
+
+
+def write_prefix(path: Path, prefix: Prefix, identity: str) -> None:
+    """Write a prompt and its KV.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    arrays = {}
+    for index, (keys, values) in enumerate(prefix.states):
+        arrays[f"{index}.keys"], arrays[f"{index}.values"] = keys, values
+    runs = [(key, len(list(run))) for key, run in itertools.groupby(prefix.keys)]
+    metadata = {"format": _FORMAT, "model": identity, "prompt": json.dumps(runs)}
+    try:
+        write_arrays(path, arrays, metadata)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error}") from None
+
+
+def read_prefix(path: Path, identity: str) -> Prefix:
+    """Read what `write_prefix` wrote.
+
+    Raises:
+        CacheError: there is no such file, it is damaged, or of another model.
+    """
+    try:
+        arrays, metadata = read_arrays(path)
+    except (OSError, DamagedFileError) as error:
+        raise CacheError(
+            f"{path} is no saved prompt: {error}. Delete it to have it made anew."
+        ) from None
+    if metadata.get("format") != _FORMAT:
+        raise CacheError(
+            f"{path} has the format {metadata.get('format')!r}; expected {_FORMAT!r}."
+        )
+    if metadata["model"] != identity:
+        raise CacheError(
+            f"{path} was made by another model, in another precision, or by another "
+            "version. Use a file of its own for each model."
+        )
+    states: LayerStates = tuple(
+        (arrays[f"{index}.keys"], arrays[f"{index}.values"])
+        for index in range(len(arrays) // 2)
+    )
+    keys: list[Key] = []
+    for key, length in json.loads(metadata["prompt"]):
+        keys += [key] * length
+    return Prefix(tuple(keys), states)

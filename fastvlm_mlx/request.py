@@ -1,0 +1,57 @@
+"""A request made ready: what the language model still has to read, and what it had.
+
+The way of a request: prompt and pictures → keys → the longest beginning read before →
+only the pictures after it are encoded → `Prepared`. From there one answer, or a batch
+of them, goes on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .backend import mx
+from .image_encoder import EncodedPicture
+from .model import FastVLMModel
+from .options import GenerationOptions
+from .prefix_cache import Key, Prefix
+from .prompt import Prompt
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that can no longer be refused."""
+
+    prompt: Prompt
+    options: GenerationOptions
+    keys: tuple[Key, ...]  # what stands at each position of the prompt
+    prefix: Prefix  # its beginning, read before; shorter than the prompt
+    encoded: Mapping[int, EncodedPicture]  # by index, those that the prefix lacks
+
+    def inputs_embeds(self, model: FastVLMModel) -> mx.array:
+        """The prompt after its prefix: (1, L, D)."""
+        done = len(self.prefix)
+        embeds = [
+            self.encoded[index].image_embeds[max(done - start, 0) :]
+            for index, start, _ in pictures_after(self.prompt, done)
+        ]
+        spans = [
+            (max(start - done, 0), min(length, start + length - done))
+            for _, start, length in pictures_after(self.prompt, done)
+        ]
+        return model.splice(self.prompt.token_ids[done:], spans, embeds)
+
+
+def prompt_keys(prompt: Prompt, digests: Sequence[str]) -> tuple[Key, ...]:
+    """What stands at each position: token ids, and a picture's digest in its place."""
+    keys: list[Key] = list(prompt.token_ids)
+    for (start, length), digest in zip(prompt.image_spans, digests, strict=True):
+        keys[start : start + length] = [digest] * length
+    return tuple(keys)
+
+
+def pictures_after(prompt: Prompt, done: int) -> list[tuple[int, int, int]]:
+    """Index, start and length of the pictures that do not end before a position."""
+    return [
+        (index, start, length)
+        for index, (start, length) in enumerate(prompt.image_spans)
+        if start + length > done
+    ]
