@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 from . import backend, blas
 from .backend import device_lock, mx
 from .caches import Caches, CacheStats
+from .chat import Chat, listed
 from .config import FastVLMConfig, load_config
-from .errors import ConfigError, OptionError, PromptError
+from .errors import CacheError, ConfigError, OptionError, PromptError
 from .generate import GenerationResult, TextStream, generate_step, make_sampler
 from .identity import model_identity
 from .image import ImageSource
@@ -22,7 +23,7 @@ from .model import FastVLMModel
 from .options import GenerationOptions
 from .picture import Lap, Look, Picture
 from .prefix_cache import EMPTY, Key, Prefix
-from .prompt import ChatTokenizer, Message, Prompt
+from .prompt import ChatTokenizer, Message, Prompt, question
 from .prompt_file import read_prefix, write_prefix
 from .reader import Reading
 from .request import Prepared, pictures_after, prompt_keys
@@ -100,9 +101,10 @@ class FastVLM:
         """
         mx.reset_peak_memory()
         chosen = GenerationOptions.of(**options)
-        sources = _listed(image)
+        sources = listed(image)
         watch = Stopwatch()
-        messages = question(prompt, system, len(sources))
+        messages = [] if system is None else [Message("system", system)]
+        messages.append(question(prompt, len(sources)))
         return self.answer(self.prepare(messages, sources, chosen, watch.lap), watch)
 
     def prepare(
@@ -121,12 +123,9 @@ class FastVLM:
             images: the pictures of all turns, in order.
             lap: called with the name of each part of Timings that ends.
         """
-        look = self.look(options)
-        tokens_each = self._num_tokens(look.size) if images or options.resolution else 0
-        prompt = self.tokenizer.build(messages, [tokens_each] * len(images))
-        self._check_memory(prompt, options)
+        prompt = self._build(messages, images, options)
         lap("tokenize")
-        pictures = [self.open_picture(image, look, lap) for image in images]
+        pictures = [self.open_picture(image, options, lap) for image in images]
         keys = prompt_keys(prompt, [picture.digest for picture in pictures])
         prefix = self._known(keys) if options.use_cache else EMPTY
         missing = [index for index, *_ in pictures_after(prompt, len(prefix))]
@@ -135,7 +134,12 @@ class FastVLM:
         made = dict(zip(missing, encoded, strict=True))
         return Prepared(prompt, options, keys, prefix, made)
 
-    def answer(self, request: Prepared, watch: Stopwatch | None = None) -> TextStream:
+    def answer(
+        self,
+        request: Prepared,
+        watch: Stopwatch | None = None,
+        on_result: Callable[[GenerationResult], None] = lambda _: None,
+    ) -> TextStream:
         """Answer a request that is ready, as it is written."""
         watch = watch or Stopwatch()
         reading = Reading(self.model, self.caches.prefixes, request)
@@ -148,25 +152,29 @@ class FastVLM:
             watch.timings,
             reused=len(request.prefix),
             on_finish=reading.finish,
+            on_result=on_result,
         )
 
-    def look(self, options: GenerationOptions) -> Look:
-        """How pictures are brought to the encoder."""
-        size = options.resolution or self.config.vision_config.image_size
-        return Look(size, options.image_mode or self.config.image_mode)
-
     def open_picture(
-        self, image: ImageSource | Picture, look: Look, lap: Lap = lambda _: None
+        self,
+        image: ImageSource | Picture,
+        options: GenerationOptions,
+        lap: Lap = lambda _: None,
     ) -> Picture:
-        """A picture, known by its digest, for several requests with the same look."""
+        """A picture, known by its digest, that several requests may use."""
         if isinstance(image, Picture):
-            if image.look != look:
-                raise OptionError(
-                    f"A picture was opened at {image.look}; expected {look}. Keep "
-                    "resolution and image_mode the same over a conversation."
-                )
             return image
-        return self.caches.pictures.open(image, look, lap)
+        return self.caches.pictures.open(image, self._look(options), lap)
+
+    def chat(self, system: str | None = None, **options: Any) -> Chat:
+        """Begin a conversation.
+
+        Args:
+            system: replaces the checkpoint's system prompt.
+            **options: the fields of GenerationOptions, for every answer.
+        """
+        GenerationOptions.of(**options)
+        return Chat(self, system, options)
 
     @property
     def cache_stats(self) -> CacheStats:
@@ -187,7 +195,14 @@ class FastVLM:
         Raises:
             CacheError: the file is missing, damaged or of another model.
         """
-        self.caches.prefixes.add(read_prefix(Path(path), self.identity))
+        prefix = read_prefix(Path(path), self.identity)
+        self.caches.prefixes.add(prefix)
+        if self.caches.prefixes.last() is EMPTY:
+            raise CacheError(
+                f"{path} holds a prompt of {len(prefix)} positions, too large for the "
+                f"{self.caches.prefixes.max_bytes} bytes that prompts may take. Load "
+                "the model with larger cache_bytes."
+            )
 
     @functools.cached_property
     def identity(self) -> str:
@@ -212,6 +227,26 @@ class FastVLM:
                 f"The prompt takes {len(prompt)} positions; max_kv_size keeps "
                 f"{options.max_kv_size}. Raise it or shorten the prompt."
             )
+
+    def _build(
+        self,
+        messages: Sequence[Message],
+        images: Sequence[ImageSource | Picture],
+        options: GenerationOptions,
+    ) -> Prompt:
+        """The prompt, its pictures counted but not yet opened."""
+        given = self._look(options)
+        if options.resolution:
+            self._num_tokens(given.size)  # wrong even where no picture is
+        looks = [each.look if isinstance(each, Picture) else given for each in images]
+        lengths = [self._num_tokens(look.size) for look in looks]
+        prompt = self.tokenizer.build(messages, lengths)
+        self._check_memory(prompt, options)
+        return prompt
+
+    def _look(self, options: GenerationOptions) -> Look:
+        size = options.resolution or self.config.vision_config.image_size
+        return Look(size, options.image_mode or self.config.image_mode)
 
     def _num_tokens(self, size: tuple[int, int]) -> int:
         try:
@@ -250,20 +285,6 @@ class FastVLM:
         )
 
 
-def question(text: str, system: str | None, images: int) -> list[Message]:
-    """The messages of one question.
-
-    Raises:
-        PromptError: it is empty.
-    """
-    if isinstance(text, str) and not text.strip():
-        raise PromptError("The prompt is empty; expected a question.")
-    messages = [Message("user", text, images=images)]
-    if system is not None:
-        messages.insert(0, Message("system", system))
-    return messages
-
-
 def _wait_for_parts(request: Prepared, lap: Callable[[str], None]) -> None:
     """Note the time of each part; all is scheduled, so waiting here delays nothing."""
     lap("prefill")
@@ -286,12 +307,6 @@ def _timed(tokens: Iterator[int], watch: Stopwatch) -> Iterator[int]:
         watch.lap(part)
         yield token
         part = "decode"
-
-
-def _listed(image: Images) -> Sequence[ImageSource]:
-    if image is None:
-        return []
-    return image if isinstance(image, list | tuple) else [image]  # type: ignore[list-item]
 
 
 def load(

@@ -188,13 +188,16 @@ class TextStream:
         *,
         reused: int = 0,
         on_finish: Callable[[Sequence[int]], None] | None = None,
+        on_result: Callable[["GenerationResult"], None] = lambda _: None,
     ) -> None:
         """`reused` positions of the prompt were read before; `on_finish` gets the
-        tokens that were generated, the end token included, when the answer ends.
+        tokens that were generated, the end token included, when the answer ends,
+        unless a step of it failed; `on_result` gets the result in any case.
         """
         self._tokens = tokens
         self._reused = reused
         self._on_finish = on_finish or _keep_nothing
+        self._on_result = on_result
         self._generated: list[int] = []
         self._prompt = prompt
         self._tokenizer = tokenizer
@@ -272,6 +275,7 @@ class TextStream:
             peak_memory=mx.get_peak_memory(),
         )
         self._on_finish(self._generated)
+        self._on_result(self._result)
         return self._result
 
 

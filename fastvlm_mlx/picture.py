@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from .config import ImageMode
 from .image import ImageSource, PictureFile, Pixels, open_image, prepare, read_file
@@ -46,6 +47,11 @@ class Picture:
             self._pixels = _prepare(self._file, self.look, lap)
         return self._pixels
 
+    @classmethod
+    def of_pixels(cls, pixels: Pixels, look: Look) -> Self:
+        """A picture from (H, W, 3) uint8 that were prepared before."""
+        return cls(pixel_digest(pixels), look, pixels, None)
+
 
 class Pictures:
     """Opens pictures; remembers digests of files, never the pictures."""
@@ -62,13 +68,13 @@ class Pictures:
         """
         file = read_file(source)
         if file is None:
-            return _decoded(_prepare(source, look, lap), look)
+            return Picture.of_pixels(_prepare(source, look, lap), look)
         name = hashlib.sha256(file.data).hexdigest(), look
         known = self._digests.get(name)
         lap("load_image")
         if known is not None:
             return Picture(known, look, None, file)
-        picture = _decoded(_prepare(file, look, lap), look)
+        picture = Picture.of_pixels(_prepare(file, look, lap), look)
         self._remember(name, picture.digest)
         return picture
 
@@ -84,10 +90,6 @@ def pixel_digest(pixels: Pixels) -> str:
     digest = hashlib.sha256(f"{pixels.shape} ".encode())
     digest.update(pixels.tobytes())
     return digest.hexdigest()
-
-
-def _decoded(pixels: Pixels, look: Look) -> Picture:
-    return Picture(pixel_digest(pixels), look, pixels, None)
 
 
 def _prepare(source: ImageSource | PictureFile, look: Look, lap: Lap) -> Pixels:

@@ -16,7 +16,7 @@ Key = int | str
 """What stands at a position: a token id, or a picture's digest."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prefix:
     """The beginning of a prompt, read: one key per position, and its KV."""
 
@@ -61,6 +61,8 @@ class PrefixCache:
 
     def add(self, prefix: Prefix) -> None:
         """Keep a prompt; those that it begins with are then here twice, and go."""
+        if state_bytes(prefix.states) > self.max_bytes:
+            return
         with self._lock:
             inside = [
                 entry

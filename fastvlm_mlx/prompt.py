@@ -42,6 +42,17 @@ class Message:
     token_ids: tuple[int, ...] | None = None  # "assistant" only
 
 
+def question(text: str, images: int) -> Message:
+    """What a user asks, about so many pictures.
+
+    Raises:
+        PromptError: it is empty.
+    """
+    if isinstance(text, str) and not text.strip():
+        raise PromptError("The prompt is empty; expected a question.")
+    return Message("user", text, images=images)
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A tokenized prompt with its pictures expanded to placeholders."""
@@ -91,7 +102,7 @@ class ChatTokenizer:
         prompt = self._tokenize(
             rendered.replace(f"{fence}u", ""), fence, image_lengths, answers
         )
-        self._check_length(prompt)
+        self._check_length(prompt, bool(answers))
         end = len(self._tokenize(system, fence, [], []))
         return replace(prompt, system_end=end)
 
@@ -209,14 +220,15 @@ class ChatTokenizer:
         blind.encode_special_tokens = True
         return blind
 
-    def _check_length(self, prompt: Prompt) -> None:
+    def _check_length(self, prompt: Prompt, is_conversation: bool) -> None:
         if len(prompt) < self._config.max_length:
             return
         pictures = sum(length for _, length in prompt.image_spans)
+        way_out = ", take turns back or begin anew" if is_conversation else ""
         raise PromptError(
             f"The prompt takes {len(prompt)} positions, {pictures} of them pictures; "
             f"the model has {self._config.max_length}, answer included. Shorten the "
-            "text or lower the resolution."
+            f"text or lower the resolution{way_out}."
         )
 
 

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .backend import device_lock, mx
 
@@ -58,9 +59,8 @@ def read_arrays(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
         raise FileNotFoundError(path)
     try:
         with device_lock:
-            arrays, metadata = mx.load(
-                str(path), format="safetensors", return_metadata=True
-            )
+            loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
+            arrays, metadata = loaded
             mx.eval(arrays)
     except Exception as error:  # MLX raises nearly anything on damaged headers
         raise DamagedFileError(f"not a whole safetensors file ({error})") from None
@@ -84,4 +84,5 @@ def content_digest(
 
 def _bytes_of(array: mx.array) -> memoryview:
     with device_lock:
-        return memoryview(mx.contiguous(array).reshape(-1).view(mx.uint8))
+        flat: Any = mx.contiguous(array).reshape(-1).view(mx.uint8)
+        return memoryview(flat)

@@ -12,7 +12,7 @@ from PIL import Image
 
 import fastvlm_mlx
 from fastvlm_mlx import FastVLM, engine
-from fastvlm_mlx import generate as generate_module
+from fastvlm_mlx import picture as picture_module
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.errors import FastVLMError, ImageError, OptionError, PromptError
 from fastvlm_mlx.image import prepare
@@ -94,7 +94,7 @@ def first_logits(vlm: FastVLM, images: list[Image.Image], prompt: str) -> mx.arr
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "make_sampler", lambda *_: spy)
-        list(vlm.stream(images, prompt, max_tokens=1))
+        list(vlm.stream(images, prompt, max_tokens=1, use_cache=False))
     return seen[0]
 
 
@@ -118,7 +118,7 @@ def test_the_model_sees_bytes_divided_by_255(
         return encode(pixel_values)
 
     monkeypatch.setattr(vlm.model, "encode_image", spy)
-    vlm.generate(picture, QUESTION, resolution="128x192", max_tokens=1)
+    vlm.generate(picture, QUESTION, resolution="128x192", max_tokens=1, use_cache=False)
     expected = prepare(picture, (128, 192), "pad")[None] / np.float32(255)
     assert np.array_equal(np.array(seen[0]), expected)
 
@@ -150,13 +150,12 @@ def test_a_stream_joins_to_the_whole_answer(vlm: FastVLM, picture: Image.Image) 
     assert again.token_ids == stream.result.token_ids
 
 
-def test_prefill_in_steps_changes_nothing(
-    vlm: FastVLM, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prefill_in_steps_changes_nothing(vlm: FastVLM, picture: Image.Image) -> None:
     """Steps of 5 cut through the picture too."""
-    expected = vlm.generate(picture, QUESTION, max_tokens=12).token_ids
-    monkeypatch.setattr(generate_module, "PREFILL_STEP", 5)
-    assert vlm.generate(picture, QUESTION, max_tokens=12).token_ids == expected
+    fresh: dict[str, Any] = {"max_tokens": 12, "use_cache": False}
+    expected = vlm.generate(picture, QUESTION, **fresh).token_ids
+    stepped = vlm.generate(picture, QUESTION, prefill_step=5, **fresh)
+    assert stepped.token_ids == expected
 
 
 def test_every_kind_of_source_gives_the_same_answer(
@@ -285,7 +284,7 @@ def test_times_are_parts_of_the_time_that_passed(
     vlm: FastVLM, picture_file: Path
 ) -> None:
     start = time.perf_counter()
-    result = vlm.generate(picture_file, QUESTION, max_tokens=4)
+    result = vlm.generate(picture_file, QUESTION, max_tokens=4, use_cache=False)
     passed = time.perf_counter() - start
     times = vars(result.timings)
     assert set(times) == {
@@ -336,7 +335,7 @@ def test_a_resolution_beyond_the_context_is_refused_before_any_work(
     vlm: FastVLM, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """64,000 pixels a side would first be 12 GB of picture, then hours of encoding."""
-    monkeypatch.setattr(engine, "prepare", None)
+    monkeypatch.setattr(picture_module, "prepare", None)
     with pytest.raises(PromptError, match="takes 1000000 positions; .* has 512. Lower"):
         vlm.generate(picture, QUESTION, resolution=64_000)
 
@@ -350,7 +349,7 @@ def test_image_mode_is_the_models_own_unless_chosen(
         modes.append(mode)
         return prepare(image, size, mode)
 
-    monkeypatch.setattr(engine, "prepare", spy)
+    monkeypatch.setattr(picture_module, "prepare", spy)
     for chosen in (None, "pad", "crop"):
         vlm.generate(picture, QUESTION, image_mode=chosen, max_tokens=1)
     assert modes == ["pad", "pad", "crop"]
@@ -368,7 +367,7 @@ def test_an_empty_prompt_is_refused(
 
 
 def test_an_unknown_option_names_the_known_ones(vlm: FastVLM) -> None:
-    message = "unknown option max_new_tokens; expected image_mode, max_tokens, .*"
+    message = "unknown option max_new_tokens; expected image_mode, .*, max_tokens, .*"
     with pytest.raises(OptionError, match=message):
         vlm.generate(None, QUESTION, max_new_tokens=5)
 

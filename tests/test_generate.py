@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from fastvlm_mlx import FastVLM, GenerationOptions, TextStream, Timings
-from fastvlm_mlx import generate as generate_module
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.generate import generate_step, make_sampler
 from fastvlm_mlx.model import FastVLMModel
@@ -45,10 +44,13 @@ def without_cache(model: FastVLMModel, embeds: mx.array, count: int) -> list[int
     return tokens
 
 
-def with_cache(vlm: FastVLM, embeds: mx.array, count: int) -> list[int]:
+def with_cache(
+    vlm: FastVLM, embeds: mx.array, count: int, step: int = 2048
+) -> list[int]:
     sampler = make_sampler(GREEDY, VOCABULARY)
     cache = vlm.model.make_cache()
-    return list(generate_step(vlm.model, embeds, cache, sampler, count))
+    tokens = generate_step(vlm.model, embeds, cache, sampler, count, prefill_step=step)
+    return list(tokens)
 
 
 @pytest.mark.parametrize("name", ["fast_vlm-train", "apple-train", "apple-fused"])
@@ -62,13 +64,10 @@ def test_the_cache_changes_nothing(
 
 
 @pytest.mark.parametrize("step", [1, 5, 11, 12])
-def test_prefill_in_steps_changes_nothing(
-    vlm: FastVLM, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
+def test_prefill_in_steps_changes_nothing(vlm: FastVLM, step: int) -> None:
     embeds = vlm.model.embed(range(40, 52))
     expected = without_cache(vlm.model, embeds, 8)
-    monkeypatch.setattr(generate_module, "PREFILL_STEP", step)
-    assert with_cache(vlm, embeds, 8) == expected
+    assert with_cache(vlm, embeds, 8, step) == expected
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -91,7 +90,7 @@ def test_the_work_is_scheduled_before_anything_is_waited_for(vlm: FastVLM) -> No
         vlm.model.make_cache(),
         sampler,
         2,
-        lambda: calls.append("scheduled"),
+        on_scheduled=lambda: calls.append("scheduled"),
     )
     for _ in tokens:
         calls.append("token")

@@ -52,11 +52,13 @@ RUNTIME = {
     "image_encoder": "backend feature_cache model picture",
     "request": "backend image_encoder model options prefix_cache prompt",
     "reader": "backend kv_cache language model prefix_cache request",
+    "chat_file": "errors backend picture whole_file",
+    "chat": "chat_file generate image options picture prompt request stopwatch",
     "caches": "memory feature_cache feature_folder picture prefix_cache",
     "engine": (
         "errors config blas backend memory image picture image_encoder model options "
         "prompt resolve weights generate stopwatch identity kv_cache prefix_cache "
-        "prompt_file request reader caches"
+        "prompt_file request reader caches chat"
     ),
     "__init__": "errors version blas options generate caches engine",
     "cli.terminal": "errors",
@@ -105,7 +107,7 @@ OTHERS = {
         "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "
         "convert.checkpoint"
     ),
-    "numpy": "fastvlm_mlx.image convert.calibration",
+    "numpy": "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration",
     "safetensors": "convert.read",
     "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",
     "tqdm": "fastvlm_mlx.cli.terminal",

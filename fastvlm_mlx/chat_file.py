@@ -1,0 +1,100 @@
+"""A conversation in a file: its turns, and its pictures as the model saw them.
+
+safetensors: pixels (H, W, 3) uint8 of each picture, and the turns as JSON in the
+metadata. The original pictures are not needed to go on, and the KV is not in it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backend import mx
+from .errors import CacheError, WriteError
+from .picture import Look, Picture
+from .whole_file import DamagedFileError, read_arrays, write_arrays
+
+_FORMAT = "fastvlm-mlx chat 1"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question with its pictures, and the answer."""
+
+    text: str
+    pictures: tuple[Picture, ...]
+    answer: str
+    token_ids: tuple[int, ...] | None  # the answer's, if its text came from them
+
+
+@dataclass(frozen=True)
+class Script:
+    """All that was said."""
+
+    system: str | None
+    turns: tuple[Turn, ...]
+
+
+def write_script(path: Path, script: Script) -> None:
+    """Write a conversation.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    pictures = [picture for turn in script.turns for picture in turn.pictures]
+    arrays = {
+        str(index): mx.array(picture.pixels(lambda _: None))
+        for index, picture in enumerate(pictures)
+    }
+    turns = [_turn_to_json(turn) for turn in script.turns]
+    told = json.dumps({"system": script.system, "turns": turns})
+    try:
+        write_arrays(path, arrays, {"format": _FORMAT, "script": told})
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error}") from None
+
+
+def read_script(path: Path) -> Script:
+    """Read what `write_script` wrote.
+
+    Raises:
+        CacheError: there is no such file, or it is damaged.
+    """
+    try:
+        arrays, metadata = read_arrays(path)
+    except FileNotFoundError:
+        raise CacheError(f"{path} does not exist.") from None
+    except (OSError, DamagedFileError) as error:
+        raise CacheError(f"{path} is no saved conversation: {error}.") from None
+    if metadata.get("format") != _FORMAT:
+        raise CacheError(
+            f"{path} has the format {metadata.get('format')!r}; expected {_FORMAT!r}."
+        )
+    told = json.loads(metadata["script"])
+    pixels = iter(np.array(arrays[str(index)]) for index in range(len(arrays)))
+    turns = tuple(_turn_from_json(turn, pixels) for turn in told["turns"])
+    return Script(told["system"], turns)
+
+
+def _turn_to_json(turn: Turn) -> dict[str, Any]:
+    looks = [dataclasses.asdict(picture.look) for picture in turn.pictures]
+    return {
+        "text": turn.text,
+        "looks": looks,
+        "answer": turn.answer,
+        "token_ids": turn.token_ids,
+    }
+
+
+def _turn_from_json(told: dict[str, Any], pixels: Iterator[Any]) -> Turn:
+    pictures = [
+        Picture.of_pixels(next(pixels), Look(**{**look, "size": tuple(look["size"])}))
+        for look in told["looks"]
+    ]
+    ids = told["token_ids"]
+    token_ids = None if ids is None else tuple(ids)
+    return Turn(told["text"], tuple(pictures), told["answer"], token_ids)
