@@ -62,10 +62,19 @@ RUNTIME = {
     ),
     "__init__": "errors version blas options generate caches engine",
     "cli.terminal": "errors",
-    "cli.arguments": "config cli.terminal",
-    "cli.generate": ("errors image options generate engine cli.terminal cli.arguments"),
+    "cli.arguments": "errors config cli.terminal",
+    "cli.prompt_cache": "engine",
+    "cli.stats": "caches generate",
+    "cli.generate": (
+        "errors image options generate engine cli.terminal cli.arguments "
+        "cli.prompt_cache cli.stats"
+    ),
+    "cli.chat": (
+        "errors image options generate engine cli.terminal cli.arguments "
+        "cli.prompt_cache cli.stats"
+    ),
     "cli.convert": "errors resolve cli.terminal cli.arguments",
-    "cli": "__init__ cli.terminal cli.arguments cli.generate cli.convert",
+    "cli": "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert",
     "__main__": "cli",
 }
 

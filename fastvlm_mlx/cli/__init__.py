@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import convert, generate
+from . import chat, convert, generate
 from .terminal import INTERRUPTED, OK, reader_left, report, say
 
-VERBS = (generate, convert)
+VERBS = (generate, chat, convert)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import argparse
 from typing import Any, TypeAlias
 
 from ..config import IMAGE_MODES
+from ..errors import OptionError
 from .terminal import say
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -68,6 +69,57 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """What is kept, and in how much memory."""
+    memory = parser.add_argument_group("memory")
+    memory.add_argument(
+        "--prompt-cache",
+        metavar="FILE",
+        help="take up the prompt that FILE holds, and leave this one there",
+    )
+    memory.add_argument(
+        "--feature-cache",
+        metavar="FOLDER",
+        help="keep encoded pictures there for the next run",
+    )
+    memory.add_argument(
+        "--no-cache",
+        dest="use_cache",
+        action="store_false",
+        help="encode and read everything anew",
+    )
+    memory.add_argument(
+        "--prefill-step",
+        type=int,
+        metavar="N",
+        help="positions to read at a time (default: by the memory)",
+    )
+    memory.add_argument(
+        "--max-kv-size",
+        type=int,
+        metavar="N",
+        help="positions to keep; a longer answer forgets its own beginning, never "
+        "the pictures",
+    )
+    memory.add_argument(
+        "--kv-bits", type=int, choices=(4, 8), help="quantize keys and values"
+    )
+    memory.add_argument(
+        "--kv-group-size",
+        type=int,
+        choices=(32, 64, 128),
+        default=64,
+        help="keys and values that share a scale (default: 64)",
+    )
+    memory.add_argument(
+        "--quantized-kv-start",
+        type=int,
+        default=0,
+        metavar="N",
+        help="positions before keys and values are quantized (default: 0)",
+    )
+
+
 _OPTIONS = (
     "max_tokens",
     "temperature",
@@ -78,13 +130,22 @@ _OPTIONS = (
     "stop",
     "resolution",
     "image_mode",
+    "use_cache",
+    "prefill_step",
+    "max_kv_size",
+    "kv_bits",
+    "kv_group_size",
+    "quantized_kv_start",
 )
 """Arguments that are fields of GenerationOptions."""
 
 
 def chosen_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `add_looking` and `add_sampling` were given, for GenerationOptions.of."""
-    return {name: getattr(arguments, name) for name in _OPTIONS}
+    """What the groups above were given, for GenerationOptions.of."""
+    given = vars(arguments)
+    if given.get("prompt_cache") and not arguments.use_cache:
+        raise OptionError("--prompt-cache and --no-cache exclude each other.")
+    return {name: given[name] for name in _OPTIONS if name in given}
 
 
 def add_everywhere(parser: argparse.ArgumentParser) -> None:

@@ -11,11 +11,14 @@ from .arguments import (
     Verbs,
     add_everywhere,
     add_looking,
+    add_memory,
     add_model,
     add_sampling,
     chosen_options,
     model_name,
 )
+from .prompt_cache import prompt_cache
+from .stats import answer_stats, cache_stats
 from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--system", metavar="TEXT", help="replaces the system prompt")
     add_looking(parser)
     add_sampling(parser)
+    add_memory(parser)
     output = parser.add_argument_group("output")
     output.add_argument("--stats", action="store_true", help="show what it cost")
     output.add_argument("--json", action="store_true", help="one JSON object instead")
@@ -64,8 +68,18 @@ def run(arguments: argparse.Namespace) -> None:
     from ..engine import load
 
     model = model_name(arguments)
-    vlm = load(model, revision=arguments.revision, dtype=arguments.dtype)
-    _show(vlm.stream(images, prompt, system=arguments.system, **chosen), arguments)
+    vlm = load(
+        model,
+        revision=arguments.revision,
+        dtype=arguments.dtype,
+        cache_folder=arguments.feature_cache,
+    )
+    with prompt_cache(vlm, arguments.prompt_cache):
+        stream = vlm.stream(images, prompt, system=arguments.system, **chosen)
+        _show(stream, arguments)
+    if arguments.stats:
+        remark(answer_stats(stream.result))
+        remark(cache_stats(vlm.cache_stats))
 
 
 def _read_inputs(arguments: argparse.Namespace) -> tuple[str, list[str | bytes]]:
@@ -98,8 +112,6 @@ def _show(stream: "TextStream", arguments: argparse.Namespace) -> None:
         for text in stream:
             answer(text, end="")
         answer("")
-    if arguments.stats:
-        remark(_stats(stream.result))
 
 
 def _as_json(result: "GenerationResult") -> dict[str, Any]:
@@ -110,28 +122,3 @@ def _as_json(result: "GenerationResult") -> dict[str, Any]:
         "generation_tps": result.generation_tps,
     }
     return {**dataclasses.asdict(result), "timings": timings, **rates}
-
-
-def _stats(result: "GenerationResult") -> str:
-    timings = result.timings
-    *parts, decode = [
-        _milliseconds(field.name, getattr(timings, field.name))
-        for field in dataclasses.fields(timings)
-    ]
-    first = _milliseconds("time_to_first_token", timings.time_to_first_token)
-    return "\n".join(
-        [
-            f"{result.prompt_tokens} prompt tokens, {result.image_tokens} visual",
-            *parts,
-            first,
-            decode,
-            f"{len(result.token_ids)} tokens, {result.generation_tps:.1f} tokens/s, "
-            f"finished by {result.finish_reason}"
-            + (f" ({result.stop!r})" if result.stop else ""),
-            f"peak memory {result.peak_memory / 1e6:.0f} MB",
-        ]
-    )
-
-
-def _milliseconds(name: str, seconds: float) -> str:
-    return f"{name.replace('_', ' '):<20}{1000 * seconds:9.1f} ms"

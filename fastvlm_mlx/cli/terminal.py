@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import FastVLMError, HubError, WriteError
@@ -25,6 +26,42 @@ def answer_json(value: dict[str, Any]) -> None:
     """One JSON object on one line."""
     text = json.dumps(value, ensure_ascii=True)
     print(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def is_conversation() -> bool:
+    """Whether a person sits at standard input, and not a file or another program."""
+    return sys.stdin.isatty()
+
+
+def read_line(prompt: str) -> str | None:
+    """A line that was typed or piped in; None at the end.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C on an empty line; on another it empties the line.
+    """
+    if not is_conversation():
+        line = sys.stdin.readline()
+        return line.rstrip("\r\n") if line else None
+    typed = _line_editor()
+    while True:
+        try:
+            return input(prompt)
+        except EOFError:
+            answer("")
+            return None
+        except KeyboardInterrupt:
+            answer("")
+            if not typed():
+                raise
+
+
+def _line_editor() -> Callable[[], str]:
+    """Arrow keys and a history for `input`; gives what is on the line now."""
+    try:
+        import readline
+    except ImportError:  # a Python built without it
+        return str
+    return readline.get_line_buffer
 
 
 def remark(text: str) -> None:

@@ -1,0 +1,23 @@
+"""`--prompt-cache FILE`: a prompt that outlives the command."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..engine import FastVLM
+
+
+@contextlib.contextmanager
+def prompt_cache(vlm: "FastVLM", name: str | None) -> Iterator[None]:
+    """Take up what a file holds, if it is there; afterwards leave the last prompt."""
+    if name is None:
+        yield
+        return
+    path = Path(os.path.expanduser(name))
+    if path.exists():
+        vlm.load_prompt_cache(path)
+    yield
+    vlm.save_prompt_cache(path)
