@@ -75,7 +75,7 @@ def read_script(path: Path) -> Script:
             f"{path} has the format {metadata.get('format')!r}; expected {_FORMAT!r}."
         )
     told = json.loads(metadata["script"])
-    pixels = iter(np.array(arrays[str(index)]) for index in range(len(arrays)))
+    pixels = iter([np.array(arrays[str(index)]) for index in range(len(arrays))])
     turns = tuple(_turn_from_json(turn, pixels) for turn in told["turns"])
     return Script(told["system"], turns)
 

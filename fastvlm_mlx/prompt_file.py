@@ -6,8 +6,10 @@ position, and the model's identity. It holds the prompt's tokens in the clear.
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from .backend import mx
 from .errors import CacheError, WriteError
 from .kv_cache import LayerStates
 from .prefix_cache import Key, Prefix
@@ -54,11 +56,13 @@ def read_prefix(path: Path, identity: str) -> Prefix:
             f"{path} was made by another model, in another precision, or by another "
             "version. Use a file of its own for each model."
         )
+    return _prefix(arrays, json.loads(metadata["prompt"]))
+
+
+def _prefix(arrays: Mapping[str, mx.array], runs: list[tuple[Key, int]]) -> Prefix:
     states: LayerStates = tuple(
         (arrays[f"{index}.keys"], arrays[f"{index}.values"])
         for index in range(len(arrays) // 2)
     )
-    keys: list[Key] = []
-    for key, length in json.loads(metadata["prompt"]):
-        keys += [key] * length
+    keys = itertools.chain.from_iterable([key] * length for key, length in runs)
     return Prefix(tuple(keys), states)

@@ -48,7 +48,7 @@ RUNTIME = {
     "identity": "config version backend whole_file",
     "kv_cache": "errors backend options language mlx_lm_door",
     "prefix_cache": "kv_cache",
-    "prompt_file": "errors kv_cache prefix_cache whole_file",
+    "prompt_file": "errors backend kv_cache prefix_cache whole_file",
     "image_encoder": "backend feature_cache model picture",
     "request": "backend image_encoder model options prefix_cache prompt",
     "reader": "backend kv_cache language model prefix_cache request",

@@ -1,0 +1,564 @@
+"""Requests share what they encoded and read, and no answer shows it."""
+
+import itertools
+import json
+import random
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastvlm_mlx
+from fastvlm_mlx import FastVLM, engine
+from fastvlm_mlx.backend import mx
+from fastvlm_mlx.errors import CacheError, OptionError, PromptError
+from fastvlm_mlx.kv_cache import is_plain
+from fastvlm_mlx.language import KVCache
+
+Open = Callable[..., FastVLM]
+Asked = tuple[list[Image.Image], str]
+
+QUESTIONS = (
+    "What is in this picture?",
+    "What is in this place?",
+    "Is it red?",
+    "Why?",
+)
+PICTURE_POSITIONS = 4  # of one picture of the golden model
+
+
+@pytest.fixture
+def open_model(converted_golden: Callable[[str], Path]) -> Open:
+    """A golden model with caches of its own."""
+
+    def open_one(name: str = "fast_vlm-train", **choices: Any) -> FastVLM:
+        return fastvlm_mlx.load(converted_golden(name), dtype="float32", **choices)
+
+    return open_one
+
+
+@pytest.fixture
+def fresh(open_model: Open) -> FastVLM:
+    """A model that nobody has asked anything."""
+    return open_model()
+
+
+def noise(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
+    """A picture like no other."""
+    values = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def uncached(vlm: FastVLM, asked: Asked, **options: Any) -> tuple[int, ...]:
+    result = vlm.generate(*asked, use_cache=False, **options)
+    assert result.reused_tokens == 0
+    return result.token_ids
+
+
+def first_logits(vlm: FastVLM, asked: Asked, **options: Any) -> np.ndarray[Any, Any]:
+    """What the first token is chosen by, (V,)."""
+    seen: list[mx.array] = []
+
+    def spy(logits: mx.array) -> mx.array:
+        seen.append(logits)
+        return mx.argmax(logits, axis=-1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "make_sampler", lambda *_: spy)
+        vlm.generate(*asked, max_tokens=1, **options)
+    return np.array(seen[0][0])
+
+
+# --- answers ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fast_vlm-train", "apple-fused"])
+def test_answers_with_every_cache_on_equal_answers_without(
+    open_model: Open, name: str
+) -> None:
+    """Any order of pictures and questions, token for token."""
+    vlm, random_ = open_model(name), random.Random(5)
+    pictures = [noise(seed) for seed in range(3)]
+    markers = ["", "<image> or <image>? ", "First <image>, then <image>. "]
+    reused = 0
+    for _ in range(120):
+        marker = random_.choice(markers)
+        count = marker.count("<image>") or random_.randint(0, 3)
+        asked = (
+            random_.choices(pictures, k=count),
+            marker + random_.choice(QUESTIONS),
+        )
+        result = vlm.generate(*asked, max_tokens=6)
+        assert result.token_ids == uncached(vlm, asked, max_tokens=6)
+        reused += result.reused_tokens
+    assert reused > 1000
+    assert vlm.cache_stats.reused_positions == reused
+
+
+def test_nano_answers_the_same(tmp_path: Path) -> None:
+    """Real weights: the next question costs only what is new, and changes nothing."""
+    vlm = fastvlm_mlx.load("nano", dtype="float32")
+    colours = {"red": (255, 0, 0), "blue": (0, 0, 255), "teal": (0, 128, 128)}
+    asked = ["what color is the rectangle?", "what shape is in the image?"]
+    for (name, colour), question in itertools.product(colours.items(), asked):
+        pixels = np.full((64, 64, 3), 235, np.uint8)
+        pixels[12:44, 20:50] = colour
+        result = vlm.generate(pixels, question)
+        assert result.text == (name if "color" in question else "rectangle")
+        again = vlm.generate(pixels, question, use_cache=False)
+        assert again.token_ids == result.token_ids
+    assert vlm.cache_stats.images_encoded == 3 + 6
+
+
+def test_the_next_question_reads_only_what_is_new(fresh: FastVLM) -> None:
+    picture = noise(1)
+    first = fresh.generate(picture, QUESTIONS[0], max_tokens=2)
+    second = fresh.generate(picture, QUESTIONS[2], max_tokens=2)
+    assert first.reused_tokens == 0
+    at = fresh.tokenizer.build(*_one_picture(QUESTIONS[2])).image_spans[0][0]
+    assert second.reused_tokens >= at + PICTURE_POSITIONS
+    assert second.timings.encode < first.timings.encode
+    stats = fresh.cache_stats
+    assert (stats.images_encoded, stats.prefix_hits, stats.prefix_misses) == (1, 1, 1)
+
+
+def _one_picture(text: str) -> tuple[list[Any], list[int]]:
+    from fastvlm_mlx.prompt import question
+
+    return [question(text, 1)], [PICTURE_POSITIONS]
+
+
+def test_pictures_share_the_system_prompt(fresh: FastVLM) -> None:
+    fresh.generate(noise(1), QUESTIONS[0], max_tokens=1)
+    other = fresh.generate(noise(2), QUESTIONS[0], max_tokens=1)
+    at = fresh.tokenizer.build(*_one_picture(QUESTIONS[0])).image_spans[0][0]
+    assert other.reused_tokens == at
+    assert fresh.cache_stats.images_encoded == 2
+
+
+def test_the_same_question_again_reads_one_position(fresh: FastVLM) -> None:
+    asked = (noise(1), QUESTIONS[0])
+    first = fresh.generate(*asked, max_tokens=8)
+    again = fresh.generate(*asked, max_tokens=8)
+    assert again.reused_tokens == again.prompt_tokens - 1
+    assert again.token_ids == first.token_ids
+
+
+def test_a_picture_cut_by_the_end_of_what_is_known(fresh: FastVLM) -> None:
+    """The same picture twice begins as the picture once, and goes on inside."""
+    one, two = [noise(1)], [noise(1), noise(1)]
+    fresh.generate(one, "<image>", max_tokens=1)
+    result = fresh.generate(two, "<image><image>", max_tokens=5)
+    assert 0 < result.reused_tokens < result.prompt_tokens
+    assert result.token_ids == uncached(fresh, (two, "<image><image>"), max_tokens=5)
+
+
+def test_use_cache_false_neither_takes_nor_leaves(fresh: FastVLM) -> None:
+    for _ in range(2):
+        fresh.generate(noise(1), QUESTIONS[0], max_tokens=2, use_cache=False)
+    stats = fresh.cache_stats
+    assert stats.images_encoded == 2
+    assert stats.feature_bytes == stats.prefix_bytes == 0
+    assert stats.prefix_hits == stats.feature_hits == 0
+
+
+def test_no_bytes_no_cache(open_model: Open) -> None:
+    vlm = open_model(cache_bytes=0)
+    for _ in range(2):
+        assert vlm.generate(noise(1), QUESTIONS[0], max_tokens=2).reused_tokens == 0
+    stats = vlm.cache_stats
+    assert (stats.feature_bytes, stats.prefix_bytes) == (0, 0)
+
+
+def test_bytes_are_bounded_while_many_ask(open_model: Open) -> None:
+    vlm = open_model(cache_bytes=300_000)
+    for seed in range(30):
+        asked = ([noise(seed)], QUESTIONS[seed % 4])
+        result = vlm.generate(*asked, max_tokens=3)
+        assert result.token_ids == uncached(vlm, asked, max_tokens=3)
+        stats = vlm.cache_stats
+        assert stats.feature_bytes + stats.prefix_bytes <= 300_000
+    assert stats.prefix_bytes > 0
+
+
+def test_a_cancelled_answer_leaves_its_prompt(fresh: FastVLM) -> None:
+    asked = ([noise(1)], QUESTIONS[0])
+    stream = fresh.stream(*asked, max_tokens=50)
+    next(stream)
+    stream.close()
+    again = fresh.generate(*asked, max_tokens=10)
+    assert again.reused_tokens == again.prompt_tokens - 1
+    assert again.token_ids == uncached(fresh, asked, max_tokens=10)
+
+
+def test_an_answer_that_failed_leaves_nothing_of_itself(
+    fresh: FastVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, decode = ([noise(1)], QUESTIONS[0]), fresh.model.decode
+    steps = itertools.count()
+
+    def failing(*given: Any) -> mx.array:
+        if next(steps) == 3:
+            raise MemoryError
+        return decode(*given)
+
+    monkeypatch.setattr(fresh.model, "decode", failing)
+    stream = fresh.stream(*asked, max_tokens=10)
+    with pytest.raises(MemoryError):
+        list(stream)
+    assert stream.result.finish_reason == "cancelled"
+    monkeypatch.setattr(fresh.model, "decode", decode)
+    prompt = stream.result.prompt_tokens
+    assert len(fresh.caches.prefixes.last()) == prompt
+    assert fresh.generate(*asked, max_tokens=10).token_ids == uncached(
+        fresh, asked, max_tokens=10
+    )
+
+
+# --- never a stale one ------------------------------------------------------------
+
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"image_mode": "crop"},
+    {"resolution": 64},
+    {"resolution": "64x128"},
+    {"resolution": "128x64"},
+    {"resolution": "128x64", "image_mode": "crop"},
+)
+
+
+def variants(count: int) -> list[tuple[Any, dict[str, Any]]]:
+    """A picture in which one pixel differs each time, or one setting."""
+    base = np.asarray(noise(3, (128, 128))).copy()
+    found: list[tuple[Any, dict[str, Any]]] = [(base, each) for each in SETTINGS]
+    see_through = np.dstack([base, np.full(base.shape[:2], 128, np.uint8)])
+    found.append((see_through, {}))
+    for number in range(count - len(found)):
+        changed = base.copy()
+        row, column = divmod(number * 16, 128)
+        changed[row, column, number % 3] ^= 0xFF
+        found.append((changed, {}))
+    return found
+
+
+def test_a_thousand_pictures_that_differ_in_a_pixel_or_a_setting(
+    open_model: Open,
+) -> None:
+    """With every cache on, and asked twice, each is answered as itself.
+
+    One pixel moves these random logits little, so nearness is asked of all of them:
+    the nearest to a cached answer must be the same picture's uncached one.
+    """
+    vlm, fresh = open_model(cache_bytes=1 << 30), open_model(cache_bytes=0)
+    asked = variants(1000)
+    expected = np.stack(
+        [
+            first_logits(fresh, ([image], "Why?"), use_cache=False, **settings)
+            for image, settings in asked
+        ]
+    )
+    for question_round in range(2):
+        for number, (image, settings) in enumerate(asked):
+            found = first_logits(vlm, ([image], "Why?"), **settings)
+            distances = np.abs(expected - found).max(axis=1)
+            assert distances.argmin() == number
+            assert distances[number] < 1e-5
+        assert vlm.cache_stats.images_encoded == 1000, question_round
+    assert vlm.cache_stats.feature_misses == 1000
+    assert vlm.cache_stats.reused_positions > 10_000
+
+
+def test_a_file_that_changes_under_its_name(fresh: FastVLM, tmp_path: Path) -> None:
+    """Neither name nor time of a file is trusted."""
+    path, answers = tmp_path / "picture.png", []
+    for seed in (1, 2, 1):
+        noise(seed).save(path)
+        answers.append(first_logits(fresh, ([path], "Why?")))  # type: ignore[arg-type]
+    assert np.abs(answers[0] - answers[1]).max() > 1e-3
+    assert np.abs(answers[0] - answers[2]).max() < 1e-5
+    assert fresh.cache_stats.images_encoded == 2
+
+
+def test_a_known_file_is_not_decoded_again(
+    fresh: FastVLM, picture_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastvlm_mlx import picture as picture_module
+
+    fresh.generate(picture_file, "Why?", max_tokens=1)
+    monkeypatch.setattr(picture_module, "open_image", None)
+    for source in (picture_file, str(picture_file), picture_file.read_bytes()):
+        assert fresh.generate(source, "Is it red?", max_tokens=1).reused_tokens > 0
+
+
+def test_a_known_file_of_a_forgotten_picture_is_decoded_again(
+    fresh: FastVLM, picture_file: Path
+) -> None:
+    asked: Any = ([picture_file], "Why?")
+    expected = first_logits(fresh, asked)
+    fresh.caches.clear()
+    assert np.abs(first_logits(fresh, asked) - expected).max() < 1e-5
+    assert fresh.cache_stats.images_encoded == 2
+
+
+# --- on disk ----------------------------------------------------------------------
+
+
+def test_an_app_that_starts_again_encodes_nothing(
+    open_model: Open, tmp_path: Path
+) -> None:
+    asked = ([noise(1), noise(2)], "<image> or <image>?")
+    expected = open_model(cache_folder=tmp_path).generate(*asked, max_tokens=6)
+    again = open_model(cache_folder=tmp_path)
+    assert again.generate(*asked, max_tokens=6).token_ids == expected.token_ids
+    assert again.cache_stats.images_encoded == 0
+    assert again.cache_stats.feature_hits == 2
+
+
+def test_other_weights_share_no_folder(open_model: Open, tmp_path: Path) -> None:
+    for name in ("fast_vlm-train", "apple-train"):
+        vlm = open_model(name, cache_folder=tmp_path)
+        vlm.generate(noise(1), "Why?", max_tokens=1)
+        assert vlm.cache_stats.images_encoded == 1
+
+
+def test_a_weight_that_changed_is_another_model(open_model: Open) -> None:
+    one, other = open_model(), open_model()
+    assert one.identity == other.identity
+    bias = other.model.mm_projector.linear_2.bias
+    other = open_model()
+    other.model.mm_projector.linear_2.bias = bias + 1
+    assert one.identity != other.identity
+
+
+def test_a_saved_prompt_is_taken_up(open_model: Open, tmp_path: Path) -> None:
+    asked, file = ([noise(1)], QUESTIONS[0]), tmp_path / "prompt.safetensors"
+    vlm = open_model()
+    expected = vlm.generate(*asked, max_tokens=6)
+    vlm.save_prompt_cache(file)
+    again = open_model()
+    again.load_prompt_cache(file)
+    result = again.generate(*asked, max_tokens=6)
+    assert result.token_ids == expected.token_ids
+    assert result.reused_tokens == result.prompt_tokens - 1
+    assert again.cache_stats.images_encoded == 0
+
+
+def test_a_saved_prompt_of_another_model_is_refused(
+    open_model: Open, tmp_path: Path
+) -> None:
+    file = tmp_path / "prompt.safetensors"
+    vlm = open_model("fast_vlm-train")
+    vlm.generate(None, "Why?", max_tokens=1)
+    vlm.save_prompt_cache(file)
+    with pytest.raises(CacheError, match="by another model, in another precision"):
+        open_model("apple-train").load_prompt_cache(file)
+    half = fastvlm_mlx.load("nano", dtype="bfloat16")
+    with pytest.raises(CacheError, match="by another model, in another precision"):
+        half.load_prompt_cache(file)
+    with pytest.raises(CacheError, match="of .* positions, too large for the 1 bytes"):
+        open_model("fast_vlm-train", cache_bytes=1).load_prompt_cache(file)
+
+
+def test_what_is_no_saved_prompt_is_refused(fresh: FastVLM, tmp_path: Path) -> None:
+    file = tmp_path / "prompt.safetensors"
+    with pytest.raises(CacheError, match="is no saved prompt"):
+        fresh.load_prompt_cache(file)
+    fresh.chat().save(file)
+    with pytest.raises(CacheError, match="has the format 'fastvlm-mlx chat 1'; exp"):
+        fresh.load_prompt_cache(file)
+    fresh.generate(None, "Why?", max_tokens=1)
+    fresh.save_prompt_cache(file)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(CacheError, match="do not have the digest.*Delete it"):
+        fresh.load_prompt_cache(file)
+
+
+# --- room -------------------------------------------------------------------------
+
+
+def buffers(cache: KVCache) -> list[int]:
+    """Where the arrays of caches are in memory."""
+    arrays = []
+    for layer in cache:
+        for part in (layer.keys, layer.values):
+            arrays += part if isinstance(part, tuple | list) else [part]
+    return [np.asarray(array).__array_interface__["data"][0] for array in arrays]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"prefill_step": 7},
+        {"kv_bits": 8, "kv_group_size": 32},
+        {"max_kv_size": 60},
+        {"use_cache": False},
+    ],
+)
+def test_the_room_is_taken_once(
+    open_model: Open, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """Prefill and 300 tokens, more than mlx-lm's step of 256: nothing moves."""
+    vlm = open_model("nano-geometry") if False else fastvlm_mlx.load("nano")
+    places: dict[bool, set[tuple[int, ...]]] = {True: set(), False: set()}
+    sizes: set[int] = set()
+    run, monkey = vlm.model.prefill, monkeypatch
+
+    def spy(embeds: mx.array, cache: KVCache) -> mx.array:
+        logits = run(embeds, cache)
+        mx.eval(logits, [layer.state for layer in cache])
+        places[is_plain(cache)].add(tuple(buffers(cache)))
+        sizes.add(cache[0].nbytes)
+        return logits
+
+    monkey.setattr(vlm.model, "prefill", spy)
+    monkey.setattr(vlm.config.__class__, "eos_token_ids", (), raising=False)
+    result = vlm.generate(
+        noise(1), "what color is the circle?", max_tokens=300, **options
+    )
+    changes = "kv_bits" in options
+    assert [len(each) for each in places.values()] in ([1, 0], [1, 1])
+    assert len(sizes) == (2 if changes else 1)
+    assert len(result.token_ids) > 0
+    json.dumps(options)
+
+
+def test_quantized_keys_and_values(fresh: FastVLM) -> None:
+    asked: Asked = ([noise(1)], QUESTIONS[0])
+    found = {
+        bits: uncached(fresh, asked, max_tokens=12, kv_bits=bits, kv_group_size=32)
+        for bits in (None, 8, 4)
+    }
+    assert found[8] == found[None]
+
+
+def test_a_prompt_read_for_a_quantized_answer_serves_a_whole_one(
+    fresh: FastVLM,
+) -> None:
+    """What is kept is never quantized and never cut, so anybody may go on from it."""
+    asked: Asked = ([noise(1)], QUESTIONS[0])
+    expected = uncached(fresh, asked, max_tokens=12)
+    fresh.generate(*asked, max_tokens=12, kv_bits=4, kv_group_size=32)
+    assert (
+        len(fresh.caches.prefixes.last())
+        == fresh.generate(*asked, max_tokens=1).prompt_tokens
+    )
+    assert fresh.generate(*asked, max_tokens=12).token_ids == expected
+
+
+def test_quantization_begins_where_it_is_told_to(
+    fresh: FastVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, plain = fresh.model.decode, dict[int, bool]()
+
+    def spy(token: mx.array, cache: KVCache) -> mx.array:
+        plain[cache[0].offset] = is_plain(cache)
+        return run(token, cache)
+
+    monkeypatch.setattr(fresh.model, "decode", spy)
+    start = 60
+    fresh.generate(
+        None,
+        "Why?",
+        max_tokens=40,
+        kv_bits=8,
+        kv_group_size=32,
+        quantized_kv_start=start,
+    )
+    assert min(plain) < start < max(plain)
+    assert plain == {offset: offset < start for offset in plain}
+
+
+def test_a_window_keeps_system_prompt_and_pictures(
+    fresh: FastVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Asked = ([noise(1)], QUESTIONS[3])
+    whole = fresh.generate(*asked, max_tokens=40, use_cache=False)
+    prompt = whole.prompt_tokens
+    run, caches = fresh.model.decode, list[KVCache]()
+    first: list[np.ndarray[Any, Any]] = []
+
+    def spy(token: mx.array, cache: KVCache) -> mx.array:
+        logits = run(token, cache)
+        mx.eval(logits)
+        first.append(np.array(cache[0].keys))
+        caches.append(cache)
+        return logits
+
+    monkeypatch.setattr(fresh.model, "decode", spy)
+    window = prompt + 6
+    result = fresh.generate(*asked, max_tokens=40, max_kv_size=window, use_cache=False)
+    assert result.token_ids[:6] == whole.token_ids[:6]
+    kept = fresh.tokenizer.build(*_one_picture(QUESTIONS[3])).kept
+    assert caches[-1][0].offset > window
+    assert {cache[0].keys.shape[2] for cache in caches} == {window}
+    assert np.array_equal(first[0][:, :, :kept], first[-1][:, :, :kept])
+    assert not np.array_equal(first[0][:, :, kept:], first[-1][:, :, kept:])
+
+
+def test_a_prompt_larger_than_its_window_is_refused(fresh: FastVLM) -> None:
+    with pytest.raises(PromptError, match=r"takes \d+ positions; max_kv_size keeps 9."):
+        fresh.generate(None, "Why?", max_kv_size=9)
+
+
+def test_groups_must_divide_heads(fresh: FastVLM) -> None:
+    with pytest.raises(OptionError, match="kv_group_size is 128; the model's heads"):
+        fresh.generate(None, "Why?", kv_bits=8, kv_group_size=128)
+
+
+# --- threads ----------------------------------------------------------------------
+
+
+def test_many_threads_ask_one_model(fresh: FastVLM) -> None:
+    pictures = [noise(seed) for seed in range(3)]
+    asked = [([picture], text) for picture in pictures for text in QUESTIONS]
+    expected = [uncached(fresh, each, max_tokens=6) for each in asked]
+    encoded = fresh.cache_stats.images_encoded
+    failures: list[object] = []
+
+    def work(offset: int) -> None:
+        for number in range(len(asked)):
+            index = (number + offset) % len(asked)
+            found = fresh.generate(*asked[index], max_tokens=6).token_ids
+            if found != expected[index]:
+                failures.append((index, found, expected[index]))
+
+    _run([lambda offset=offset: work(offset) for offset in range(0, 12, 3)])
+    assert not failures
+    assert fresh.cache_stats.images_encoded <= encoded + 3 * 4
+
+
+def test_a_stream_may_be_read_in_another_thread(fresh: FastVLM) -> None:
+    """MLX's streams belong to threads; what is not computed cannot change hands."""
+    asked: Asked = ([noise(1)], QUESTIONS[0])
+    expected = uncached(fresh, asked, max_tokens=12)
+    stream, tokens = fresh.stream(*asked, max_tokens=12), list[str]()
+    _run([lambda: tokens.append(next(stream))])
+    tokens.append(next(stream))
+    _run([lambda: tokens.extend(stream)])
+    assert stream.result.token_ids == expected
+
+
+def _run(jobs: Sequence[Callable[[], Any]]) -> None:
+    """Run jobs in threads of their own; the first error is raised here."""
+    errors: list[BaseException] = []
+
+    def guarded(job: Callable[[], Any]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
