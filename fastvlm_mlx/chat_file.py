@@ -6,7 +6,7 @@ metadata. The original pictures are not needed to go on, and the KV is not in it
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,13 @@ def read_script(path: Path) -> Script:
         raise CacheError(
             f"{path} has the format {metadata.get('format')!r}; expected {_FORMAT!r}."
         )
-    told = json.loads(metadata["script"])
+    try:
+        return _script(arrays, json.loads(metadata["script"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CacheError(f"{path} is no saved conversation: {error!r}.") from None
+
+
+def _script(arrays: Mapping[str, mx.array], told: dict[str, Any]) -> Script:
     pixels = iter([np.array(arrays[str(index)]) for index in range(len(arrays))])
     turns = tuple(_turn_from_json(turn, pixels) for turn in told["turns"])
     return Script(told["system"], turns)
@@ -91,10 +97,15 @@ def _turn_to_json(turn: Turn) -> dict[str, Any]:
 
 
 def _turn_from_json(told: dict[str, Any], pixels: Iterator[Any]) -> Turn:
-    pictures = [
-        Picture.of_pixels(next(pixels), Look(**{**look, "size": tuple(look["size"])}))
-        for look in told["looks"]
-    ]
+    pictures = [_picture(next(pixels, None), look) for look in told["looks"]]
     ids = told["token_ids"]
     token_ids = None if ids is None else tuple(ids)
     return Turn(told["text"], tuple(pictures), told["answer"], token_ids)
+
+
+def _picture(pixels: Any, look: dict[str, Any]) -> Picture:
+    """Pixels as they were prepared: anything else would not be what was seen."""
+    height, width = look["size"]
+    if getattr(pixels, "shape", None) != (height, width, 3) or pixels.dtype != np.uint8:
+        raise ValueError("a picture is missing or not of its size")
+    return Picture.of_pixels(pixels, Look((height, width), look["mode"]))

@@ -60,5 +60,7 @@ class FeatureCache:
         with self._lock:
             self._arrays[digest] = image_embeds
             self._arrays.move_to_end(digest)
-            while self._arrays and self.nbytes > self.max_bytes:
-                self._arrays.popitem(last=False)
+            held = self.nbytes
+            while held > self.max_bytes:
+                _, dropped = self._arrays.popitem(last=False)
+                held -= dropped.nbytes

@@ -6,6 +6,7 @@ differ, so another picture under the same words is another prompt. Held in memor
 only, bounded in bytes, least recently used first out.
 """
 
+import functools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ class Prefix:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @functools.cached_property
+    def nbytes(self) -> int:
+        """Bytes of its KV."""
+        return state_bytes(self.states)
 
     def cut(self, positions: int) -> "Prefix":
         """Its first positions; the arrays are views."""
@@ -61,21 +67,17 @@ class PrefixCache:
 
     def add(self, prefix: Prefix) -> None:
         """Keep a prompt; those that it begins with are then here twice, and go."""
-        if state_bytes(prefix.states) > self.max_bytes:
+        if prefix.nbytes > self.max_bytes:
             return
         with self._lock:
-            inside = [
-                entry
-                for entry in self._entries
-                if common_length(prefix.keys, entry.keys) == len(prefix)
-            ]
-            self._entries = [
-                entry
-                for entry in self._entries
-                if entry not in inside
-                and common_length(prefix.keys, entry.keys) < len(entry)
-            ]
-            self._entries += inside or [prefix]
+            apart, around = [], []
+            for entry in self._entries:
+                shared = common_length(prefix.keys, entry.keys)
+                if shared == len(prefix):
+                    around.append(entry)
+                elif shared < len(entry):
+                    apart.append(entry)
+            self._entries = apart + (around or [prefix])
             self._evict()
 
     def last(self) -> Prefix:
@@ -94,7 +96,7 @@ class PrefixCache:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(state_bytes(entry.states) for entry in list(self._entries))
+        return sum(entry.nbytes for entry in list(self._entries))
 
     def _count(self, length: int) -> None:
         self.hits += bool(length)
@@ -102,8 +104,9 @@ class PrefixCache:
         self.reused += length
 
     def _evict(self) -> None:
-        while self._entries and self.nbytes > self.max_bytes:
-            self._entries.pop(0)
+        held = self.nbytes
+        while held > self.max_bytes:
+            held -= self._entries.pop(0).nbytes
 
 
 def common_length(first: Sequence[Key], second: Sequence[Key]) -> int:

@@ -56,7 +56,10 @@ def read_prefix(path: Path, identity: str) -> Prefix:
             f"{path} was made by another model, in another precision, or by another "
             "version. Use a file of its own for each model."
         )
-    return _prefix(arrays, json.loads(metadata["prompt"]))
+    try:
+        return _prefix(arrays, json.loads(metadata["prompt"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CacheError(f"{path} is no saved prompt: {error!r}.") from None
 
 
 def _prefix(arrays: Mapping[str, mx.array], runs: list[tuple[Key, int]]) -> Prefix:
@@ -65,4 +68,7 @@ def _prefix(arrays: Mapping[str, mx.array], runs: list[tuple[Key, int]]) -> Pref
         for index in range(len(arrays) // 2)
     )
     keys = itertools.chain.from_iterable([key] * length for key, length in runs)
-    return Prefix(tuple(keys), states)
+    prefix = Prefix(tuple(keys), states)
+    if any(array.shape[2:3] != (len(prefix),) for each in states for array in each):
+        raise ValueError("its arrays are not as long as its prompt")
+    return prefix
