@@ -28,6 +28,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .caches import CacheStats
+    from .chat import Chat
     from .engine import FastVLM, load
     from .generate import GenerationResult, TextStream, Timings
     from .options import GenerationOptions
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CacheError",
     "CacheStats",
+    "Chat",
     "CheckpointError",
     "ConfigError",
     "FastVLM",
@@ -55,6 +57,7 @@ __all__ = [
 
 _HOMES = {
     "CacheStats": "caches",
+    "Chat": "chat",
     "FastVLM": "engine",
     "GenerationOptions": "options",
     "GenerationResult": "generate",

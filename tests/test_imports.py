@@ -60,7 +60,7 @@ RUNTIME = {
         "prompt resolve weights generate stopwatch identity kv_cache prefix_cache "
         "prompt_file request reader caches chat"
     ),
-    "__init__": "errors version blas options generate caches engine",
+    "__init__": "errors version blas options generate caches chat engine",
     "cli.terminal": "errors",
     "cli.arguments": "errors config cli.terminal",
     "cli.prompt_cache": "engine",

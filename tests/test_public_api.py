@@ -12,6 +12,7 @@ from fastvlm_mlx import errors
 PUBLIC = {
     "CacheError",
     "CacheStats",
+    "Chat",
     "CheckpointError",
     "ConfigError",
     "FastVLM",
@@ -39,6 +40,11 @@ SIGNATURES = {
     ),
     "FastVLM.generate": "(self, image, prompt, *, system=None, **options)",
     "FastVLM.stream": "(self, image, prompt, *, system=None, **options)",
+    "FastVLM.chat": "(self, system=None, **options)",
+    "FastVLM.load_prompt_cache": "(self, path)",
+    "FastVLM.save_prompt_cache": "(self, path)",
+    "Chat.ask": "(self, text, image=None, **options)",
+    "Chat.stream": "(self, text, image=None, **options)",
     "GenerationOptions": (
         "(*, max_tokens=256, stop=(), temperature=0.0, top_p=1.0, min_p=0.0, top_k=0, "
         "seed=None, resolution=None, image_mode=None, use_cache=True, "

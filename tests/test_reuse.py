@@ -1,5 +1,6 @@
 """Requests share what they encoded and read, and no answer shows it."""
 
+import functools
 import itertools
 import random
 import threading
@@ -24,7 +25,7 @@ from fastvlm_mlx.reader import Reading
 from fastvlm_mlx.stopwatch import Stopwatch
 
 Open = Callable[..., FastVLM]
-Asked = tuple[list[Image.Image], str]
+Asked = tuple[list[Any], str]
 
 QUESTIONS = (
     "What is in this picture?",
@@ -283,7 +284,7 @@ def test_a_file_that_changes_under_its_name(fresh: FastVLM, tmp_path: Path) -> N
     path, answers = tmp_path / "picture.png", []
     for seed in (1, 2, 1):
         noise(seed).save(path)
-        answers.append(first_logits(fresh, ([path], "Why?")))  # type: ignore[arg-type]
+        answers.append(first_logits(fresh, ([path], "Why?")))
     assert np.abs(answers[0] - answers[1]).max() > 1e-3
     assert np.abs(answers[0] - answers[2]).max() < 1e-5
     assert fresh.cache_stats.images_encoded == 2
@@ -388,7 +389,7 @@ def test_what_is_no_saved_prompt_is_refused(fresh: FastVLM, tmp_path: Path) -> N
 
 def buffers(cache: KVCache) -> list[int]:
     """Where the arrays of caches are in memory."""
-    arrays = []
+    arrays: list[mx.array] = []
     for layer in cache:
         for part in (layer.keys, layer.values):
             arrays += part if isinstance(part, tuple | list) else [part]
@@ -532,7 +533,7 @@ def test_many_threads_ask_one_model(fresh: FastVLM) -> None:
             if found != expected[index]:
                 failures.append((index, found, expected[index]))
 
-    _run([lambda offset=offset: work(offset) for offset in range(0, 12, 3)])
+    _run([functools.partial(work, offset) for offset in range(0, 12, 3)])
     assert not failures
     assert fresh.cache_stats.images_encoded <= encoded + 3 * 4
 
