@@ -33,6 +33,7 @@ QUESTIONS = (
     "Is it red?",
     "Why?",
 )
+COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255), "teal": (0, 128, 128)}
 PICTURE_POSITIONS = 4  # of one picture of the golden model
 
 
@@ -106,9 +107,8 @@ def test_answers_with_every_cache_on_equal_answers_without(
 
 def test_nano_answers_the_same(nano: FastVLM) -> None:
     """Real weights: the next question costs only what is new, and changes nothing."""
-    colours = {"red": (255, 0, 0), "blue": (0, 0, 255), "teal": (0, 128, 128)}
     asked = ["what color is the rectangle?", "what shape is in the image?"]
-    for (name, colour), text in itertools.product(colours.items(), asked):
+    for (name, colour), text in itertools.product(COLOURS.items(), asked):
         pixels = np.full((64, 64, 3), 235, np.uint8)
         pixels[12:44, 20:50] = colour
         result = nano.generate(pixels, text)
@@ -116,6 +116,27 @@ def test_nano_answers_the_same(nano: FastVLM) -> None:
         again = nano.generate(pixels, text, use_cache=False)
         assert again.token_ids == result.token_ids
     assert nano.cache_stats.images_encoded == 3 + 6
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(COLOURS, 2)))
+def test_nano_sees_both_pictures_in_either_order(
+    nano: FastVLM, names: tuple[str, str]
+) -> None:
+    """It was trained on one at a time, so "which one" is beyond it; "is there" is not.
+
+    Of two pictures the last one is what it calls "the rectangle".
+    """
+    pictures = []
+    for name in names:
+        pixels = np.full((64, 64, 3), 235, np.uint8)
+        pixels[12:44, 20:50] = COLOURS[name]
+        pictures.append(pixels)
+    for name in ("red", "blue"):
+        text = f"<image><image>\nis there a {name} shape in the image?"
+        expected = "yes" if name in names else "no"
+        assert nano.generate(pictures, text).text == expected
+    last = nano.generate(pictures, "what color is the rectangle?").text
+    assert last == names[1]
 
 
 def test_the_next_question_reads_only_what_is_new(fresh: FastVLM) -> None:
