@@ -151,8 +151,8 @@ def test_another_picture_is_not_answered_from_the_file(
     with Image.open(DEMO) as image:
         red, green, blue = image.convert("RGB").split()
     Image.merge("RGB", (blue, green, red)).save(tmp_path / "other.png")
-    for image in (DEMO, str(tmp_path / "other.png")):
-        assert ask("--prompt-cache", str(tmp_path / "prompt"), image=image) == 0
+    for path in (DEMO, str(tmp_path / "other.png")):
+        assert ask("--prompt-cache", str(tmp_path / "prompt"), image=path) == 0
     assert capsys.readouterr().out == "red\nblue\n"
 
 
