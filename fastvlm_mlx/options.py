@@ -60,10 +60,10 @@ class GenerationOptions:
             if getattr(self, name) is not None:
                 self._require(name, Integral, lambda n: n >= 1, "at least 1")
         if self.kv_bits is not None:
-            self._require("kv_bits", Integral, lambda n: n in (4, 8), ", 4 or 8")
+            self._require("kv_bits", Integral, lambda n: n in (4, 8), "that is 4 or 8")
         sizes = (32, 64, 128)
         self._require(
-            "kv_group_size", Integral, lambda n: n in sizes, ", 32, 64 or 128"
+            "kv_group_size", Integral, lambda n: n in sizes, "that is 32, 64 or 128"
         )
         self._require("quantized_kv_start", Integral, lambda n: n >= 0, "0 or more")
         if self.kv_bits is not None and self.max_kv_size is not None:

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from fastvlm_mlx import FastVLM, GenerationOptions, TextStream, Timings
+from fastvlm_mlx import generate as generate_module
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.generate import generate_step, make_sampler
+from fastvlm_mlx.kv_cache import positions_in, restore, take
+from fastvlm_mlx.language import KVCache
 from fastvlm_mlx.model import FastVLMModel
 from fastvlm_mlx.prompt import Prompt
 from tests.goldens.tokenizer import build_tokenizer
@@ -70,15 +73,49 @@ def test_prefill_in_steps_changes_nothing(vlm: FastVLM, step: int) -> None:
     assert with_cache(vlm, embeds, 8, step) == expected
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_as_many_tokens_as_asked_for_and_no_more_work(vlm: FastVLM, count: int) -> None:
-    """The last token is not decoded once more."""
+def test_as_many_tokens_as_asked_for_and_no_more_work(
+    vlm: FastVLM, count: int, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last token is not decoded once more, on a GPU neither."""
+    monkeypatch.setattr(generate_module, "runs_ahead", lambda: ahead)
     cache = vlm.model.make_cache()
     sampler = make_sampler(GREEDY, VOCABULARY)
     embeds = vlm.model.embed(range(10))
     tokens = list(generate_step(vlm.model, embeds, cache, sampler, count))
     assert len(tokens) == count
     assert cache[0].offset == 10 + count - 1
+    assert tokens == with_cache(vlm, embeds, count)
+
+
+def test_a_gpu_works_one_token_ahead(
+    vlm: FastVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets: dict[bool, list[int]] = {}
+    for ahead in (False, True):
+        monkeypatch.setattr(generate_module, "runs_ahead", lambda now=ahead: now)
+        cache, sampler = vlm.model.make_cache(), make_sampler(GREEDY, VOCABULARY)
+        tokens = generate_step(vlm.model, vlm.model.embed([1, 2]), cache, sampler, 3)
+        offsets[ahead] = [cache[0].offset for _ in tokens]
+    assert offsets == {False: [2, 3, 4], True: [3, 4, 4]}
+
+
+def test_caches_may_be_exchanged_between_steps(vlm: FastVLM) -> None:
+    caches = [vlm.model.make_cache()]
+
+    def copied(cache: KVCache) -> KVCache:
+        copies = vlm.model.make_cache()
+        restore(copies, take(cache, positions_in(cache)))
+        caches.append(copies)
+        return copies
+
+    embeds, sampler = vlm.model.embed(range(10)), make_sampler(GREEDY, VOCABULARY)
+    tokens = generate_step(
+        vlm.model, embeds, caches[0], sampler, 6, between_steps=copied
+    )
+    assert list(tokens) == with_cache(vlm, embeds, 6)
+    assert [cache[0].offset for cache in caches] == [10, 11, 12, 13, 14, 15]
 
 
 def test_the_work_is_scheduled_before_anything_is_waited_for(vlm: FastVLM) -> None:
@@ -316,3 +353,63 @@ def test_rates_are_tokens_by_seconds(stream: Stream) -> None:
 def test_an_empty_answer_has_no_rate(stream: Stream) -> None:
     result = stream(ids("<|im_end|>")).result
     assert result.generation_tps == 0
+
+
+# --- what an answer leaves behind -------------------------------------------------
+
+
+@pytest.fixture
+def left(vlm: FastVLM) -> Callable[[Iterator[int]], tuple[TextStream, list[Any]]]:
+    """A stream and the list of all that it says when it ends."""
+
+    def scripted(tokens: Iterator[int]) -> tuple[TextStream, list[Any]]:
+        said: list[Any] = []
+        stream = TextStream(
+            tokens,
+            Prompt((1, 2, 3), ()),
+            vlm.tokenizer,
+            vlm.config,
+            GenerationOptions(),
+            Timings,
+            reused=2,
+            on_finish=lambda generated: said.append(list(generated)),
+            on_result=lambda result: said.append(result.finish_reason),
+        )
+        return stream, said
+
+    return scripted
+
+
+Left = Callable[[Iterator[int]], tuple[TextStream, list[Any]]]
+
+
+def test_an_answer_leaves_its_tokens_with_the_end(left: Left) -> None:
+    stream, said = left(iter(ids("red<|im_end|>")))
+    assert stream.result.reused_tokens == 2
+    assert said == [ids("red<|im_end|>"), "stop"]
+
+
+def test_a_closed_answer_leaves_what_there_was(left: Left) -> None:
+    stream, said = left(iter(ids("red")))
+    next(stream)
+    stream.close()
+    assert said == [ids("red")[:1], "cancelled"]
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_an_answer_that_failed_leaves_nothing(
+    left: Left, error: type[BaseException]
+) -> None:
+    """A step was cut short: some layers have seen its token and others have not."""
+
+    def failing() -> Iterator[int]:
+        yield from ids("red")
+        raise error
+
+    stream, said = left(failing())
+    with pytest.raises(error):
+        list(stream)
+    assert said == []
+    stream.close()
+    assert said == ["cancelled"]
+    assert stream.result.text == "red"

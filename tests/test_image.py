@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from fastvlm_mlx.errors import ImageError, OptionError
-from fastvlm_mlx.image import MAX_ASPECT, MAX_FILE_BYTES, open_image, prepare
+from fastvlm_mlx.image import (
+    MAX_ASPECT,
+    MAX_FILE_BYTES,
+    PictureFile,
+    open_image,
+    prepare,
+    read_file,
+)
 
 Array = NDArray[Any]
 
@@ -557,3 +564,27 @@ def test_stripes_stay_small_whatever_the_frame(
     found = prepare(image, (64, 192), "pad")
     monkeypatch.undo()
     assert np.array_equal(found, prepare(image, (64, 192), "pad"))
+
+
+# --- files, undecoded -------------------------------------------------------------
+
+
+def test_a_file_is_read_once_and_decoded_later(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (3, 2), "red").save(path)
+    file = read_file(path)
+    assert file is not None
+    assert (file.data, file.name) == (path.read_bytes(), str(path))
+    path.unlink()
+    assert open_image(file).size == (3, 2)
+    assert read_file(file.data) == PictureFile(file.data, "the image data")
+
+
+@pytest.mark.parametrize("source", [Image.new("RGB", (1, 1)), np.zeros((1, 1, 3)), 5])
+def test_what_is_no_file_is_not_read(source: Any) -> None:
+    assert read_file(source) is None
+
+
+def test_a_damaged_file_is_called_by_its_name() -> None:
+    with pytest.raises(ImageError, match="photo.png is not a picture"):
+        open_image(PictureFile(b"junk", "photo.png"))

@@ -50,6 +50,11 @@ def test_the_ends_of_a_range_belong_to_it(name: str, value: object) -> None:
         ("seed", -1, r"in \[0, 2\*\*64\)"),
         ("seed", 2**64, r"in \[0, 2\*\*64\)"),
         ("stop", ("a", ""), "strings that are not empty"),
+        ("prefill_step", 0, "at least 1"),
+        ("max_kv_size", 0, "at least 1"),
+        ("kv_bits", 3, "4 or 8"),
+        ("kv_group_size", 16, "32, 64 or 128"),
+        ("quantized_kv_start", -1, "0 or more"),
     ],
 )
 def test_outside_its_range_an_option_names_itself(
@@ -79,6 +84,13 @@ def test_outside_its_range_an_option_names_itself(
         ("resolution", (64.0, 64.0)),
         ("resolution", 64.5),
         ("image_mode", "stretch"),
+        ("use_cache", 1),
+        ("use_cache", None),
+        ("prefill_step", 2.5),
+        ("max_kv_size", "9"),
+        ("kv_bits", 4.0),
+        ("kv_group_size", None),
+        ("quantized_kv_start", None),
     ],
 )
 def test_another_type_is_refused_at_once(name: str, value: object) -> None:
@@ -86,6 +98,11 @@ def test_another_type_is_refused_at_once(name: str, value: object) -> None:
     options: dict[str, Any] = {name: value}
     with pytest.raises(OptionError, match=f"^{name} is .*; expected "):
         GenerationOptions(**options)
+
+
+def test_a_window_is_not_quantized() -> None:
+    with pytest.raises(OptionError, match="kv_bits is 8 and max_kv_size 99; expected"):
+        GenerationOptions(kv_bits=8, max_kv_size=99)
 
 
 @pytest.mark.parametrize(

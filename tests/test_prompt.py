@@ -144,6 +144,39 @@ def test_a_system_prompt_has_no_pictures(build: Build) -> None:
         build("Why?", 4, system="<image>")
 
 
+@pytest.mark.parametrize("text", ["What is this?", "Is <image> it?", "<image>"])
+def test_where_the_system_prompt_ends(build: Build, text: str) -> None:
+    """Where the first question begins, be it with words or with a picture."""
+    prompt = build(text, *[3] * text.count("<image>"))
+    assert prompt.system_end == len(ids(SYSTEM + USER))
+    ends = [start + length for start, length in prompt.image_spans]
+    assert prompt.kept == max([prompt.system_end, *ends])
+
+
+def test_an_answer_brings_its_own_tokens(tokenizer: ChatTokenizer) -> None:
+    """Its text may read as others; the model goes on from those that it gave."""
+    given = (*ids("a "), *ids("di"), *ids("sc"))
+    turns = [
+        Message("user", "What is this?"),
+        Message("assistant", "a disc", token_ids=given),
+        Message("user", "Why?"),
+    ]
+    before, after = SYSTEM + USER + "What is this?" + END + ANSWER, END + USER + "Why?"
+    expected = (*ids(before), *given, *ids(after + END + ANSWER))
+    assert tokenizer.build(turns, []).token_ids == expected
+
+
+def test_an_answer_may_contain_a_marker(tokenizer: ChatTokenizer) -> None:
+    turns = [
+        Message("user", "What?"),
+        Message("assistant", "<image>"),
+        Message("user", "Is <image> it?", images=1),
+    ]
+    prompt = tokenizer.build(turns, [3])
+    ((start, _),) = prompt.image_spans
+    assert tokenizer.decode(prompt.token_ids[:start]).endswith("Is ")
+
+
 # --- what a user types is text ----------------------------------------------------
 
 TYPED = [
