@@ -195,14 +195,14 @@ class FastVLM:
         Raises:
             CacheError: the file is missing, damaged or of another model.
         """
-        prefix = read_prefix(Path(path), self.identity)
-        self.caches.prefixes.add(prefix)
-        if self.caches.prefixes.last() is EMPTY:
+        prefix, room = read_prefix(Path(path), self.identity), self.caches.prefixes
+        if prefix.nbytes > room.max_bytes:
             raise CacheError(
                 f"{path} holds a prompt of {len(prefix)} positions, too large for the "
-                f"{self.caches.prefixes.max_bytes} bytes that prompts may take. Load "
-                "the model with larger cache_bytes."
+                f"{room.max_bytes} bytes that prompts may take. Load the model with "
+                "larger cache_bytes."
             )
+        room.add(prefix)
 
     @functools.cached_property
     def identity(self) -> str:
@@ -269,7 +269,8 @@ class FastVLM:
         cache, inputs_embeds = reading.begin(max_tokens)
 
         def when_scheduled() -> None:
-            _wait_for_parts(request, watch.lap)
+            watch.lap("prefill")
+            self._encoder.wait(request.encoded.values(), watch.lap)
             reading.keep_prompt()
 
         yield from generate_step(
@@ -283,15 +284,6 @@ class FastVLM:
             on_scheduled=when_scheduled,
             between_steps=reading.shrink,
         )
-
-
-def _wait_for_parts(request: Prepared, lap: Callable[[str], None]) -> None:
-    """Note the time of each part; all is scheduled, so waiting here delays nothing."""
-    lap("prefill")
-    mx.eval([each.image_features for each in request.encoded.values()])
-    lap("encode")
-    mx.eval([each.image_embeds for each in request.encoded.values()])
-    lap("project")
 
 
 def _timed(tokens: Iterator[int], watch: Stopwatch) -> Iterator[int]:

@@ -43,6 +43,15 @@ class FeatureCache:
         if self.folder is not None:
             self.folder.write(digest, image_embeds)
 
+    def drop(self, digest: str) -> None:
+        """Forget one picture, as far as memory goes."""
+        with self._lock:
+            self._arrays.pop(digest, None)
+
+    def __contains__(self, digest: str) -> bool:
+        """Whether a picture is here, in memory."""
+        return digest in self._arrays
+
     def clear(self) -> None:
         """Forget every picture in memory; a folder keeps its own."""
         with self._lock:

@@ -1,6 +1,6 @@
 """Pictures to embeddings, each picture once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .backend import device_lock, mx, start
@@ -13,6 +13,7 @@ from .picture import Lap, Picture
 class EncodedPicture:
     """A picture as the language model sees it, perhaps still on its way there."""
 
+    digest: str
     image_embeds: mx.array  # (N, D)
     image_features: mx.array | None  # (1, N, C); None if it was encoded before
 
@@ -34,18 +35,37 @@ class ImageEncoder:
     def _encode_one(
         self, picture: Picture, use_cache: bool, lap: Lap
     ) -> EncodedPicture:
-        known = self._features.get(picture.digest) if use_cache else None
-        if known is not None:
-            lap("encode")
-            return EncodedPicture(known, None)
-        pixels = picture.pixels(lap)
-        with device_lock:
-            made = self._run(mx.array(pixels), lap)
-        if use_cache:
-            self._features.put(picture.digest, made.image_embeds)
-        return made
+        digest = picture.digest
+        known = self._features.get(digest) if use_cache else None
+        if known is None:
+            pixels = picture.pixels(lap)  # decoded while others compute
+            with device_lock:
+                if use_cache and digest in self._features:  # another was faster
+                    known = self._features.get(digest)
+                if known is None:
+                    return self._run(digest, mx.array(pixels), use_cache, lap)
+        lap("encode")
+        return EncodedPicture(digest, known, None)
 
-    def _run(self, pixels: mx.array, lap: Lap) -> EncodedPicture:
+    def wait(self, encoded: Iterable[EncodedPicture], lap: Lap) -> None:
+        """Wait for pictures, and note the time of both parts.
+
+        One that cannot be computed is forgotten, or it would fail for everybody.
+        """
+        pictures = list(encoded)
+        try:
+            mx.eval([each.image_features for each in pictures])
+            lap("encode")
+            mx.eval([each.image_embeds for each in pictures])
+            lap("project")
+        except Exception:
+            for each in pictures:
+                self._features.drop(each.digest)
+            raise
+
+    def _run(
+        self, digest: str, pixels: mx.array, use_cache: bool, lap: Lap
+    ) -> EncodedPicture:
         """(H, W, 3) uint8 through tower and projector."""
         pixel_values = pixels[None].astype(self._model.embed_dtype) / 255
         features = self._model.encode_image(pixel_values)
@@ -55,4 +75,6 @@ class ImageEncoder:
         start(embeds)
         lap("project")
         self.encoded += 1
-        return EncodedPicture(embeds, features)
+        if use_cache:
+            self._features.put(digest, embeds)
+        return EncodedPicture(digest, embeds, features)

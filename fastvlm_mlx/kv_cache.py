@@ -12,7 +12,7 @@ from .backend import mx
 from .errors import OptionError
 from .language import KVCache
 from .mlx_lm_door import mlx_lm
-from .options import GenerationOptions
+from .options import GROUP_SIZES, GenerationOptions
 
 LayerStates = tuple[tuple[mx.array, mx.array], ...]
 """Keys and values of each layer, (1, H, P, K) both."""
@@ -73,9 +73,11 @@ def check_bits(options: GenerationOptions, head_dim: int) -> None:
     """
     size = options.kv_group_size
     if options.kv_bits is not None and head_dim % size:
+        fitting = [str(each) for each in GROUP_SIZES if head_dim % each == 0]
+        choice = f"choose {' or '.join(fitting)}, or " if fitting else ""
         raise OptionError(
             f"kv_group_size is {size}; the model's heads are {head_dim} wide, which "
-            "is no multiple of it. Choose 32 or 64, or leave kv_bits out."
+            f"is no multiple of it: {choice}leave kv_bits out."
         )
 
 

@@ -10,6 +10,9 @@ from typing import Any, Self
 from .config import IMAGE_MODES, ImageMode
 from .errors import OptionError
 
+GROUP_SIZES = (32, 64, 128)
+"""How many keys or values may share a scale (mlx.core.quantize)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions:
@@ -61,9 +64,11 @@ class GenerationOptions:
                 self._require(name, Integral, lambda n: n >= 1, "at least 1")
         if self.kv_bits is not None:
             self._require("kv_bits", Integral, lambda n: n in (4, 8), "that is 4 or 8")
-        sizes = (32, 64, 128)
         self._require(
-            "kv_group_size", Integral, lambda n: n in sizes, "that is 32, 64 or 128"
+            "kv_group_size",
+            Integral,
+            lambda n: n in GROUP_SIZES,
+            "that is 32, 64 or 128",
         )
         self._require("quantized_kv_start", Integral, lambda n: n >= 0, "0 or more")
         if self.kv_bits is not None and self.max_kv_size is not None:
