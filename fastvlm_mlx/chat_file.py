@@ -40,11 +40,15 @@ class Script:
 
 
 def write_script(path: Path, script: Script) -> None:
-    """Write a conversation.
+    """Write a conversation, in place of an earlier one but of no other file.
 
     Raises:
         WriteError: the file cannot be written.
     """
+    if path.exists() and not _is_script(path):
+        raise WriteError(
+            f"{path} is there and is no saved conversation; choose another name."
+        )
     pictures = [picture for turn in script.turns for picture in turn.pictures]
     arrays = {
         str(index): mx.array(picture.pixels(lambda _: None))
@@ -84,6 +88,14 @@ def _script(arrays: Mapping[str, mx.array], told: dict[str, Any]) -> Script:
     pixels = iter([np.array(arrays[str(index)]) for index in range(len(arrays))])
     turns = tuple(_turn_from_json(turn, pixels) for turn in told["turns"])
     return Script(told["system"], turns)
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        read_script(path)
+    except CacheError:
+        return False
+    return True
 
 
 def _turn_to_json(turn: Turn) -> dict[str, Any]:

@@ -12,7 +12,13 @@ import fastvlm_mlx
 from fastvlm_mlx import FastVLM
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.chat import Chat
-from fastvlm_mlx.errors import CacheError, FastVLMError, ImageError, PromptError
+from fastvlm_mlx.errors import (
+    CacheError,
+    FastVLMError,
+    ImageError,
+    PromptError,
+    WriteError,
+)
 from fastvlm_mlx.prompt import Message
 from fastvlm_mlx.whole_file import write_arrays
 
@@ -253,6 +259,23 @@ def test_what_is_no_conversation_is_refused(
     with pytest.raises(CacheError, match="has the format 'fastvlm-mlx prompt 1'; exp"):
         chat.load(file)
     assert len(chat.history) == 1
+
+
+def test_saving_replaces_a_conversation_and_nothing_else(
+    chat: Chat, picture_file: Path, tmp_path: Path
+) -> None:
+    chat.ask("Why?")
+    chat.save(tmp_path / "talk")
+    chat.ask("And?")
+    chat.save(tmp_path / "talk")
+    chat.load(tmp_path / "talk")
+    assert len(chat.history) == 2
+    before = picture_file.read_bytes()
+    with pytest.raises(WriteError, match="is no saved conversation; choose another"):
+        chat.save(picture_file)
+    assert picture_file.read_bytes() == before
+    with pytest.raises(WriteError, match="cannot be written"):
+        chat.save(tmp_path / "no folder" / "talk")
 
 
 def test_a_saved_file_that_lies_is_refused(chat: Chat, tmp_path: Path) -> None:

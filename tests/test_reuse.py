@@ -14,6 +14,7 @@ from PIL import Image
 
 import fastvlm_mlx
 from fastvlm_mlx import FastVLM, engine
+from fastvlm_mlx import generate as generate_module
 from fastvlm_mlx import picture as picture_module
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.errors import CacheError, OptionError, PromptError
@@ -103,6 +104,28 @@ def test_answers_with_every_cache_on_equal_answers_without(
         reused += result.reused_tokens
     assert reused > 500
     assert vlm.cache_stats.reused_positions == reused
+
+
+def test_working_ahead_as_a_gpu_does_changes_nothing(
+    fresh: FastVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the caches are one token further when an answer is closed or ends."""
+    monkeypatch.setattr(generate_module, "runs_ahead", lambda: True)
+    picture = noise(1)
+    for count, text in itertools.product((1, 2, 5), QUESTIONS):
+        asked: Asked = ([picture], text)
+        stream = fresh.stream(*asked, max_tokens=9)
+        for _ in range(count):
+            next(stream, None)
+        stream.close()
+        kept = fresh.caches.prefixes.last()
+        assert len(kept) == kept.states[0][0].shape[2]
+        result = fresh.generate(*asked, max_tokens=9)
+        assert result.token_ids == uncached(fresh, asked, max_tokens=9)
+        chat = fresh.chat(max_tokens=3)
+        first = chat.ask(text, image=picture)
+        again = chat.ask("Why?")
+        assert again.reused_tokens >= first.prompt_tokens + len(first.token_ids) - 1
 
 
 def test_nano_answers_the_same(nano: FastVLM) -> None:
