@@ -1,5 +1,6 @@
 """The command as a person types it: streams, exit codes, and never a traceback."""
 
+import dataclasses
 import io
 import json
 import os
@@ -69,7 +70,7 @@ def test_importing_does_not_wait_for_libraries(module: str) -> None:
     assert done.stdout.strip() == b"[]"
 
 
-@pytest.mark.parametrize("verb", [[], ["generate"], ["convert"]])
+@pytest.mark.parametrize("verb", [[], ["generate"], ["chat"], ["convert"]])
 def test_help_goes_to_standard_output(verb: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([*verb, "--help"])
@@ -182,8 +183,10 @@ def test_dtype_and_model_arrive(
 
     monkeypatch.setattr(engine, "load", load)
     words = ["generate", "--prompt", "x", "--model", "a/b", "--revision", "v2"]
-    assert cli.main([*words, "--dtype", "bfloat16"]) == 1
-    assert seen == [("a/b", {"revision": "v2", "dtype": "bfloat16"})]
+    words += ["--dtype", "bfloat16", "--feature-cache", "there"]
+    assert cli.main(words) == 1
+    options = {"revision": "v2", "dtype": "bfloat16", "cache_folder": "there"}
+    assert seen == [("a/b", options)]
 
 
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
@@ -296,7 +299,8 @@ def test_bad_input_is_two_and_one_line(
     "words",
     [
         [],
-        ["chat"],
+        ["speak"],
+        ["chat", "--prompt", "x"],
         ["generate"],
         ["generate", "--prompt", "x", "--max-tokens", "many"],
         ["generate", "--prompt", "x", "--dtype", "int4"],
@@ -425,7 +429,12 @@ def escaping(monkeypatch: pytest.MonkeyPatch) -> None:
 
     stream: Any = Stream([ESCAPES])
     stream.result = result
-    vlm: Any = type("Fake", (), {"stream": lambda *_, **__: stream})()
+    counts = {field.name: 0 for field in dataclasses.fields(fastvlm_mlx.CacheStats)}
+    contents = {
+        "stream": lambda *_, **__: stream,
+        "cache_stats": fastvlm_mlx.CacheStats(**counts),
+    }
+    vlm: Any = type("Fake", (), contents)()
     monkeypatch.setattr(engine, "load", lambda *_, **__: vlm)
 
 

@@ -41,6 +41,7 @@ def add_parser(verbs: Verbs) -> None:
         help="talk about pictures",
         description="Talk about pictures, a question a line. Ctrl-C stops an answer; "
         "/help lists what else a line may say. Questions may also be piped in.",
+        allow_abbrev=False,  # or --prompt would name a file to be written
     )
     add_model(parser)
     parser.add_argument(
