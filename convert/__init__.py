@@ -4,6 +4,15 @@ Installed as `fastvlm_mlx.convert`; inside a checkout it is the folder `convert`
 """
 
 from .checkpoint import ConversionReport, convert_checkpoint
+from .quality import Quality, compare_folders
+from .questions import check_samples
 from .recipe import Recipe
 
-__all__ = ["ConversionReport", "Recipe", "convert_checkpoint"]
+__all__ = [
+    "ConversionReport",
+    "Quality",
+    "Recipe",
+    "check_samples",
+    "compare_folders",
+    "convert_checkpoint",
+]

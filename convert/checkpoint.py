@@ -19,10 +19,12 @@ from fastvlm_mlx.model import FastVLMModel
 from .architecture import describe
 from .layout import Weights
 from .names import TOWER, rename
-from .quantize import quantize
+from .quality import Asked, Quality
+from .questions import JUDGED_SAMPLES
 from .read import Tensors, read_tensors
 from .recipe import Recipe
 from .rescale import Peaks, measure, rescale
+from .shrink import Shrunk, shrink
 from .tokenizer import read_tokenizer
 from .tower import fuse_tower
 from .write import Progress, whole_folder, write_config, write_legal, write_weights
@@ -40,6 +42,8 @@ class ConversionReport:
     bytes_written: int
     peaks: Peaks  # of the tower's activations, on the calibration pictures
     left: Mapping[str, str]  # matrix not quantized though asked for -> reason
+    quality: Quality | None  # of a quantized model, against the same at full precision
+    unjudged: str | None  # why a quantized model has no quality
 
     @property
     def bits_per_weight(self) -> float:
@@ -55,7 +59,9 @@ def convert_checkpoint(
     dtype: str | None = None,
     overwrite: bool = False,
     source_name: str | None = None,
+    quality_samples: int = JUDGED_SAMPLES,
     progress: Progress = lambda done, total: None,
+    judging: Asked = lambda done, total: None,
 ) -> ConversionReport:
     """Turn a PyTorch FastVLM folder into a folder of fused MLX weights.
 
@@ -67,7 +73,10 @@ def convert_checkpoint(
             loses nothing: folded tensors stay float32, others keep the file's dtype.
         overwrite: replace a model folder at `output`.
         source_name: what the source is called in the result, a hub id for example.
+        quality_samples: built-in questions that a quantized model is judged by; 0
+            does not judge it.
         progress: called with bytes written so far and in all.
+        judging: called with questions answered so far and in all.
 
     Raises:
         FastVLMError: the source is not a whole, known checkpoint, or the output
@@ -89,14 +98,10 @@ def convert_checkpoint(
     config = _with_shifts(config, peaks)
     parameters = sum(array.size for array in weights.values())
     weights = _cast(weights, dtype)
-    left: Mapping[str, str] = {}
+    shrunk: Shrunk | None = None
     if recipe is not None:
-        quantized = quantize(weights, recipe)
-        weights, left = quantized.weights, quantized.left
-        fits_float16 = config.fits_float16 and quantized.fits_float16
-        config = replace(
-            config, quantization=quantized.config, fits_float16=fits_float16
-        )
+        shrunk = shrink(weights, config, files, recipe, quality_samples, judging)
+        weights, config = shrunk.weights, shrunk.config
     report = ConversionReport(
         config=config,
         tensors_read=len(arrays),
@@ -105,7 +110,9 @@ def convert_checkpoint(
         parameters=parameters,
         bytes_written=sum(array.nbytes for array in weights.values()),
         peaks=peaks,
-        left=left,
+        left=shrunk.left if shrunk else {},
+        quality=shrunk.quality if shrunk else None,
+        unjudged=shrunk.unjudged if shrunk else None,
     )
     del arrays, tensors  # a shard is freed as soon as it is written
     with whole_folder(output, overwrite) as folder:

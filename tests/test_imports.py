@@ -73,14 +73,19 @@ RUNTIME = {
         "errors image options generate engine cli.terminal cli.arguments "
         "cli.prompt_cache cli.stats"
     ),
-    "cli.convert": "errors resolve cli.terminal cli.arguments",
-    "cli": "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert",
+    "cli.quality": "resolve cli.terminal cli.arguments",
+    "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",
+    "cli": (
+        "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert "
+        "cli.quality"
+    ),
     "__main__": "cli",
 }
 
 # What the converter may import of the runtime, and of itself in this order.
 CONVERT_FROM_RUNTIME = {"errors", "config", "backend", "model", "prompt"}
 CONVERT_FROM_TOWER = {"ops", "vision"}  # rescale alone runs the tower to measure it
+CONVERT_FROM_LOADING = {"memory", "image", "weights"}  # to judge whole models
 CONVERT = {
     "reparameterize": "",
     "read": "",
@@ -91,20 +96,24 @@ CONVERT = {
     "architecture": "read names tokenizer",
     "recipe": "names",
     "quantize": "layout names recipe",
+    "drawings": "",
+    "questions": "drawings",
+    "quality": "questions",
     "write": "read layout",
     "calibration": "",
     "rescale": "layout calibration",
+    "shrink": "tokenizer layout recipe quantize quality",
     "checkpoint": (
         "reparameterize read layout names tower tokenizer architecture recipe "
-        "quantize rescale write"
+        "rescale questions quality shrink write"
     ),
-    "__init__": "checkpoint recipe",
+    "__init__": "checkpoint quality questions recipe",
     "__main__": "",  # it is the command, so it alone imports the cli
 }
 
 # Packages from elsewhere, and the only modules that may import them.
 OTHERS = {
-    "PIL": "fastvlm_mlx.image",
+    "PIL": "fastvlm_mlx.image convert.drawings convert.questions",
     "huggingface_hub": "fastvlm_mlx.resolve",
     "jinja2": "fastvlm_mlx.prompt",
     "mlx.core": "fastvlm_mlx.backend",
@@ -115,7 +124,7 @@ OTHERS = {
     ),
     "mlx.utils": (
         "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "
-        "convert.checkpoint"
+        "convert.checkpoint convert.quality"
     ),
     "numpy": "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration",
     "safetensors": "convert.read",
@@ -214,7 +223,13 @@ def test_convert_imports_its_siblings(module: str) -> None:
 
 @pytest.mark.parametrize("module", CONVERT_FILES)
 def test_convert_imports_of_the_runtime(module: str) -> None:
-    allowed = {"__main__": {"cli"}, "rescale": CONVERT_FROM_TOWER}.get(module, set())
+    special = {
+        "__main__": {"cli"},
+        "rescale": CONVERT_FROM_TOWER,
+        "quality": CONVERT_FROM_LOADING,
+        "shrink": CONVERT_FROM_LOADING,
+    }
+    allowed = special.get(module, set())
     if module != "__main__":
         allowed = allowed | CONVERT_FROM_RUNTIME
     assert own(CONVERT_FILES[module], "fastvlm_mlx") <= allowed
@@ -240,7 +255,7 @@ def test_the_runtime_reaches_the_converter_by_name(module: str) -> None:
     nodes = ast.walk(tree(RUNTIME_FILES[module]))
     names = {node.value for node in nodes if isinstance(node, ast.Constant)}
     if "fastvlm_mlx.convert" in names:
-        assert module in ("resolve", "cli.convert")
+        assert module in ("resolve", "cli.convert", "cli.quality")
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=label)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import OptionError
 from .arguments import Verbs, add_everywhere
+from .quality import add_samples, quality_lines
 from .terminal import ProgressBar, answer
 
 
@@ -66,8 +67,8 @@ def _add_quantization(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mode",
         choices=("affine", "mxfp4", "nvfp4", "mxfp8"),
-        help="how numbers are packed (default: affine); the others have bits and groups "
-        "of their own",
+        help="how numbers are packed (default: affine); the others have bits and "
+        "groups of their own",
     )
     group.add_argument(
         "--group-size",
@@ -85,6 +86,10 @@ def _add_quantization(parser: argparse.ArgumentParser) -> None:
         help="round with a view to what the layers see on pictures: better at equal "
         "size, slower to make",
     )
+    add_samples(group, "--quality-samples")
+    group.add_argument(
+        "--no-quality", action="store_true", help="do not judge the quantized model"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -92,7 +97,9 @@ def run(arguments: argparse.Namespace) -> None:
     from ..resolve import download, is_hub_id
 
     converter = importlib.import_module("fastvlm_mlx.convert")
-    recipe = _recipe(arguments, converter)  # refuses before anything is fetched
+    # both refuse before anything is fetched
+    recipe = _recipe(arguments, converter)
+    converter.check_samples(arguments.quality_samples)
     source = Path(os.path.expanduser(arguments.source))
     if not os.path.exists(source) and is_hub_id(arguments.source):
         source = download(arguments.source, arguments.revision)
@@ -103,7 +110,9 @@ def run(arguments: argparse.Namespace) -> None:
         dtype=arguments.dtype,
         overwrite=arguments.overwrite,
         source_name=arguments.source,
+        quality_samples=0 if arguments.no_quality else arguments.quality_samples,
         progress=ProgressBar(hidden=arguments.quiet),
+        judging=ProgressBar(hidden=arguments.quiet, unit=" answers"),
     )
     answer(_summary(report, arguments.output))
 
@@ -135,7 +144,7 @@ def _summary(report: Any, output: Path) -> str:
         f"{report.bytes_written / 1e6:.2f} MB, "
         f"{report.bits_per_weight:.2f} bits per weight",
     ]
-    lines += _left_lines(report.left)
+    lines += _left_lines(report.left) + _quality_lines(report)
     lines.append(f"  float16   {_float16_line(report.peaks)}")
     if report.config.license:
         lines.append(f"  licence   {report.config.license}")
@@ -150,6 +159,13 @@ def _left_lines(left: Mapping[str, str]) -> list[str]:
         f"  left      {len(left)} matrices whole, whose rows the groups do not divide"
     )
     return [head, *(f"            - {name}: {why}" for name, why in left.items())]
+
+
+def _quality_lines(report: Any) -> list[str]:
+    if report.quality is not None:
+        first, *rest = quality_lines(report.quality)
+        return [f"  quality   {first}", *(f"            {line}" for line in rest)]
+    return [f"  quality   not measured: {report.unjudged}"] if report.unjudged else []
 
 
 def _float16_line(peaks: Any) -> str:
