@@ -102,7 +102,9 @@ CONVERT = {
     "write": "read layout",
     "calibration": "",
     "rescale": "layout calibration",
-    "shrink": "tokenizer layout recipe quantize quality",
+    "gptq": "layout",
+    "calibrate": "layout names questions quality gptq",
+    "shrink": "tokenizer layout recipe quantize quality calibrate",
     "checkpoint": (
         "reparameterize read layout names tower tokenizer architecture recipe "
         "rescale questions quality shrink write"
@@ -120,13 +122,13 @@ OTHERS = {
     "mlx.nn": (
         "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
         "fastvlm_mlx.dequantize fastvlm_mlx.weights fastvlm_mlx.ops "
-        "fastvlm_mlx.identity"
+        "fastvlm_mlx.identity convert.calibrate"
     ),
     "mlx.utils": (
         "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "
-        "convert.checkpoint convert.quality"
+        "convert.checkpoint convert.quality convert.calibrate"
     ),
-    "numpy": "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration",
+    "numpy": "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.gptq",
     "safetensors": "convert.read",
     "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",
     "tqdm": "fastvlm_mlx.cli.terminal",
@@ -227,6 +229,7 @@ def test_convert_imports_of_the_runtime(module: str) -> None:
         "__main__": {"cli"},
         "rescale": CONVERT_FROM_TOWER,
         "quality": CONVERT_FROM_LOADING,
+        "calibrate": {"language"},
         "shrink": CONVERT_FROM_LOADING,
     }
     allowed = special.get(module, set())

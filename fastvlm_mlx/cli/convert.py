@@ -40,8 +40,8 @@ WHOLE = 16
 
 _PARTS = {
     "llm": "the layers of the language model (default: --bits)",
-    "embed": "the embedding (default: --bits, but at least 8)",
-    "head": "the head (default: --bits, but at least 8)",
+    "embed": "the embedding (default: --bits, but at least 6)",
+    "head": "the head (default: --bits, but at least 6)",
     "projector": "the projector (default: 16)",
     "tower": "the Linears of the vision tower (default: 16)",
 }
