@@ -23,8 +23,8 @@ WHOLE = 16
 BITS = (*PACKINGS["affine"][0], WHOLE)
 
 OUTER_BITS = 6
-"""The least that the embedding and the head get unasked: with 4 bits they cost nano a
-third of what all its layers cost, with 6 next to nothing (benchmarks/README.md)."""
+"""The least that the embedding and the head get unasked: with 4 bits they add two thirds
+to nano's divergence, with 6 next to nothing (benchmarks/README.md)."""
 
 MIXED = {
     "mixed-2-6": (2, 6),

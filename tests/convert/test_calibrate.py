@@ -15,13 +15,13 @@ SOURCE = Path(__file__).parents[2] / "benchmarks" / "nano" / "checkpoint"
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough to tell the difference."""
-    monkeypatch.setattr("convert.calibrate.CALIBRATED_SAMPLES", 16)
+    """Enough to tell the difference, and no more than takes seconds."""
+    monkeypatch.setattr("convert.calibrate.CALIBRATED_SAMPLES", 32)
 
 
 def convert(source: Path, target: Path, calibrate: bool) -> ConversionReport:
     recipe = Recipe(3, calibrate=calibrate)
-    return convert_checkpoint(source, target, recipe=recipe, quality_samples=16)
+    return convert_checkpoint(source, target, recipe=recipe, quality_samples=32)
 
 
 def test_nano_loses_less_at_equal_size(tmp_path: Path) -> None:
