@@ -23,7 +23,7 @@ WHOLE = 16
 BITS = (*PACKINGS["affine"][0], WHOLE)
 
 OUTER_BITS = 6
-"""The least that the embedding and the head get unasked: with 4 bits they add two thirds
+"""The least that embedding and head get unasked: with 4 bits they add two thirds
 to nano's divergence, with 6 next to nothing (benchmarks/README.md)."""
 
 MIXED = {
