@@ -148,10 +148,15 @@ def judge(
 def compare_folders(
     first: Path,
     second: Path,
+    *,
     count: int = JUDGED_SAMPLES,
     progress: Asked = lambda done, total: None,
 ) -> Quality:
-    """What the model of one converted folder lost against that of another.
+    """What the second converted folder's model lost against the first one's.
+
+    Args:
+        count: built-in questions to judge with.
+        progress: called with answers given so far and in all.
 
     Raises:
         CheckpointError: the models have different tokenizers.

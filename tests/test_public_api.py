@@ -55,7 +55,7 @@ SIGNATURES = {
         "(source, output, *, recipe=None, dtype=None, overwrite=False, "
         "source_name=None, quality_samples=32, progress, judging)"
     ),
-    "compare_folders": "(first, second, count=32, progress)",
+    "compare_folders": "(first, second, *, count=32, progress)",
     "Recipe": (
         "(bits=None, group_size=None, mode='affine', sensitive_bits=None, "
         "llm_bits=None, projector_bits=None, tower_bits=None, embed_bits=None, "
