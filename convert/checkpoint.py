@@ -76,7 +76,7 @@ def convert_checkpoint(
         quality_samples: built-in questions that a quantized model is judged by; 0
             does not judge it.
         progress: called with bytes written so far and in all.
-        judging: called with questions answered so far and in all.
+        judging: called with steps of calibrating and judging done so far and in all.
 
     Raises:
         FastVLMError: the source is not a whole, known checkpoint, or the output

@@ -19,7 +19,7 @@ from .quality import (
     Examinee,
     Quality,
     answers,
-    in_halves,
+    in_parts,
     judge,
     judging_dtype,
 )
@@ -51,8 +51,8 @@ def shrink(
 
     Args:
         samples: questions to judge with; 0 does not judge.
-        progress: called with the parts of calibrating and judging done so far and in
-            all, one after the other.
+        progress: called with steps of answering, calibrating and judging done so far
+            and in all.
 
     Raises:
         OptionError: the recipe fits no matrix, or the model is too large for this
@@ -64,14 +64,17 @@ def shrink(
     if recipe.calibrate and obstacle:
         raise OptionError(f"A model cannot be calibrated here: {obstacle}.")
     unjudged = obstacle if samples else "switched off"
+    parts = 3 if recipe.calibrate else 2
     given: list[Answer] = []
     packed: dict[str, Weights] = {}
     if recipe.calibrate or unjudged is None:
         whole = _examinee(weights, config, files, dtype)
         if unjudged is None:
-            given, unjudged = _answers(whole, samples, in_halves(progress, 0))
+            given, unjudged = _answers(whole, samples, in_parts(progress, 0, parts))
         if recipe.calibrate:  # last, since it changes the model
-            packed = calibrate(whole, weights, decided.chosen, progress)
+            packed = calibrate(
+                whole, weights, decided.chosen, in_parts(progress, 1, parts)
+            )
         del whole  # before the second model is built
     quantized = quantize(weights, decided.chosen, packed)
     fits_float16 = config.fits_float16 and quantized.fits_float16
@@ -79,7 +82,7 @@ def shrink(
     quality = None
     if given:
         examinee = _examinee(quantized.weights, config, files, dtype)
-        quality = judge(given, examinee, in_halves(progress, 1))
+        quality = judge(given, examinee, in_parts(progress, parts - 1, parts))
     return Shrunk(quantized.weights, config, decided.left, quality, unjudged)
 
 

@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
         source_name=arguments.source,
         quality_samples=0 if arguments.no_quality else arguments.quality_samples,
         progress=ProgressBar(hidden=arguments.quiet),
-        judging=ProgressBar(hidden=arguments.quiet, unit=" answers"),
+        judging=ProgressBar(hidden=arguments.quiet, unit=" steps"),
     )
     answer(_summary(report, arguments.output))
 

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         resolve(arguments.a, arguments.revision),
         resolve(arguments.b, arguments.revision),
         count=arguments.samples,
-        progress=ProgressBar(hidden=arguments.quiet, unit=" answers"),
+        progress=ProgressBar(hidden=arguments.quiet, unit=" steps"),
     )
     if arguments.json:
         answer_json(dataclasses.asdict(quality))

@@ -56,6 +56,21 @@ def test_only_the_layers_of_the_language_model_differ(
         assert (before.self_attn.q_proj.bias == after.self_attn.q_proj.bias).all()
 
 
+def test_progress_only_goes_forward(source: Path, tmp_path: Path) -> None:
+    """Answering, calibrating and judging are one bar."""
+    seen: list[tuple[int, int]] = []
+    convert_checkpoint(
+        source,
+        tmp_path / "out",
+        recipe=Recipe(4, 32, calibrate=True),
+        quality_samples=2,
+        judging=lambda done, total: seen.append((done, total)),
+    )
+    assert {total for _, total in seen} == {300}
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[0][0] == 50 and seen[-1][0] == 300
+
+
 def test_a_model_too_large_for_the_machine(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
