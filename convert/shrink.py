@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.errors import OptionError, PromptError
 from fastvlm_mlx.memory import host_memory
@@ -76,6 +77,7 @@ def shrink(
                 whole, weights, decided.chosen, in_parts(progress, 1, parts)
             )
         del whole  # before the second model is built
+        mx.clear_cache()
     quantized = quantize(weights, decided.chosen, packed)
     fits_float16 = config.fits_float16 and quantized.fits_float16
     config = replace(config, quantization=quantized.config, fits_float16=fits_float16)
