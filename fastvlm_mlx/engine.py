@@ -246,7 +246,8 @@ class FastVLM:
 
     def _look(self, options: GenerationOptions) -> Look:
         size = options.resolution or self.config.vision_config.image_size
-        return Look(size, options.image_mode or self.config.image_mode)
+        mode = options.image_mode or self.config.image_mode
+        return Look(size, mode, options.exact_pixels)
 
     def _num_tokens(self, size: tuple[int, int]) -> int:
         try:

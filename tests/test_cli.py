@@ -18,6 +18,7 @@ from PIL import Image
 import fastvlm_mlx
 from fastvlm_mlx import cli, engine
 from fastvlm_mlx.errors import HubError
+from fastvlm_mlx.image import open_image
 
 QUESTION = "What is in this picture?"
 
@@ -166,6 +167,20 @@ def test_every_option_arrives(
     monkeypatch.setattr(engine.FastVLM, "stream", spy)
     assert cli.main([*ask, option, value]) == 0
     assert seen[name] == expected
+
+
+def test_exact_pixels_is_a_word_alone(
+    ask: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def spy(source: Any, size: Any = None, mode: Any = "pad") -> Any:
+        seen.append(size)
+        return open_image(source, size, mode)
+
+    monkeypatch.setattr(engine, "open_image", spy)
+    assert cli.main(ask) == cli.main([*ask, "--exact-pixels"]) == 0
+    assert seen == [(128, 128), None]
 
 
 def test_several_pictures(ask: list[str], picture_file: Path, capsys: Captured) -> None:

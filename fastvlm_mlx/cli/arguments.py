@@ -49,6 +49,12 @@ def add_looking(parser: argparse.ArgumentParser) -> None:
         choices=IMAGE_MODES,
         help="pad to the frame on black, or crop to it (default: the model's)",
     )
+    looking.add_argument(
+        "--exact-pixels",
+        action="store_true",
+        help="decode large JPEGs in full: slower, and equal to the reference to the "
+        "bit",
+    )
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +136,7 @@ _OPTIONS = (
     "stop",
     "resolution",
     "image_mode",
+    "exact_pixels",
     "use_cache",
     "prefill_step",
     "max_kv_size",
