@@ -11,9 +11,10 @@ divided by 255. This is the only file that knows PIL, and it knows nothing of to
 import io
 import os
 import re
+import threading
 import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -26,7 +27,12 @@ from .config import IMAGE_MODES, ImageMode
 from .errors import ImageError, OptionError
 
 ImageSource: TypeAlias = (
-    str | os.PathLike[str] | bytes | Image.Image | NDArray[np.generic]
+    str
+    | os.PathLike[str]
+    | bytes
+    | Image.Image
+    | NDArray[np.generic]
+    | Future[Image.Image]
 )
 Pixels: TypeAlias = NDArray[np.uint8]
 _BeforeDecoding: TypeAlias = Callable[[Image.Image], None]
@@ -103,7 +109,8 @@ def open_image(
     Args:
         source: a path, the bytes of a picture file, what `read_file` gave, a PIL
             image, or a NumPy array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), of
-            uint8, or of floats in [0, 1].
+            uint8, or of floats in [0, 1]; or a future of `open_ahead`, which is
+            waited for.
         size: (H, W) that the picture will be brought to by `prepare`, with `mode`.
             A JPEG much larger is then decoded at a half, a quarter or an eighth of
             its sides, which is several times faster and nearly the same picture
@@ -118,6 +125,37 @@ def open_image(
         return _open(source, lambda image: _decode_smaller(image, size, mode))
 
 
+def open_ahead(
+    sources: Sequence[ImageSource],
+    size: tuple[int, int],
+    mode: ImageMode,
+    exact: bool = False,
+) -> list[Future[Image.Image]]:
+    """Bring pictures to the model's size in a thread, while the model is loaded.
+
+    Args:
+        size: (H, W) in pixels.
+        exact: decode even the largest JPEG in full.
+
+    Returns:
+        One for each source, in order; each may stand wherever a source may, and what
+        is wrong with a picture is raised when it is opened there.
+    """
+    futures: list[Future[Image.Image]] = [Future() for _ in sources]
+
+    def run() -> None:
+        for source, future in zip(sources, futures, strict=True):
+            try:
+                image = open_image(source, None if exact else size, mode)
+                future.set_result(Image.fromarray(prepare(image, size, mode)))
+            except Exception as error:
+                future.set_exception(error)
+
+    # a daemon, so that a command that is stopped does not wait for it
+    threading.Thread(target=run, daemon=True).start()
+    return futures
+
+
 def _open(
     source: ImageSource | PictureFile, before_decoding: _BeforeDecoding
 ) -> Image.Image:
@@ -125,6 +163,8 @@ def _open(
         return _checked(_from_array(source), "the array")
     if isinstance(source, Image.Image):
         return _upright_rgb(_checked(source, "the image"), "the image")
+    if isinstance(source, Future):
+        return source.result()
     file = source if isinstance(source, PictureFile) else read_file(source)
     if file is not None:
         return _from_file(file.data, file.name, before_decoding)

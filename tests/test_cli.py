@@ -18,7 +18,7 @@ from PIL import Image
 import fastvlm_mlx
 from fastvlm_mlx import cli, engine
 from fastvlm_mlx.errors import HubError
-from fastvlm_mlx.image import open_image
+from fastvlm_mlx.image import open_ahead
 
 QUESTION = "What is in this picture?"
 
@@ -172,15 +172,15 @@ def test_every_option_arrives(
 def test_exact_pixels_is_a_word_alone(
     ask: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[object] = []
+    seen: list[bool] = []
 
-    def spy(source: Any, size: Any = None, mode: Any = "pad") -> Any:
-        seen.append(size)
-        return open_image(source, size, mode)
+    def spy(sources: Any, size: Any, mode: Any, exact: bool) -> Any:
+        seen.append(exact)
+        return open_ahead(sources, size, mode, exact)
 
-    monkeypatch.setattr(engine, "open_image", spy)
+    monkeypatch.setattr("fastvlm_mlx.image.open_ahead", spy)
     assert cli.main(ask) == cli.main([*ask, "--exact-pixels"]) == 0
-    assert seen == [(128, 128), None]
+    assert seen == [False, True]
 
 
 def test_several_pictures(ask: list[str], picture_file: Path, capsys: Captured) -> None:
@@ -188,36 +188,40 @@ def test_several_pictures(ask: list[str], picture_file: Path, capsys: Captured) 
     assert json.loads(capsys.readouterr().out)["image_tokens"] == 8
 
 
-def test_dtype_and_model_arrive(
-    ask: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a command wants resolved and loaded; it gets no further."""
     seen: list[Any] = []
 
-    def load(model: str, **options: Any) -> Any:
-        seen.append((model, options))
+    def resolve(model: str, revision: str | None = None) -> Path:
+        seen.append((model, revision))
+        return Path(fastvlm_mlx.__file__).parent / "assets" / "nano"
+
+    def load(folder: Path, **options: Any) -> Any:
+        seen.append((folder.name, options))
         raise HubError("enough")
 
+    monkeypatch.setattr("fastvlm_mlx.resolve.resolve", resolve)
     monkeypatch.setattr(engine, "load", load)
+    return seen
+
+
+def test_dtype_and_model_arrive(asked_for: list[Any]) -> None:
     words = ["generate", "--prompt", "x", "--model", "a/b", "--revision", "v2"]
     words += ["--dtype", "bfloat16", "--feature-cache", "there"]
     assert cli.main(words) == 1
-    options = {"revision": "v2", "dtype": "bfloat16", "cache_folder": "there"}
-    assert seen == [("a/b", options)]
+    assert asked_for == [
+        ("a/b", "v2"),
+        ("nano", {"dtype": "bfloat16", "cache_folder": "there"}),
+    ]
 
 
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
 def test_without_a_model_nano_is_used_and_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: Captured, quiet: list[str]
+    asked_for: list[Any], capsys: Captured, quiet: list[str]
 ) -> None:
-    seen: list[str] = []
-
-    def load(model: str, **_: Any) -> Any:
-        seen.append(model)
-        raise HubError("enough")
-
-    monkeypatch.setattr(engine, "load", load)
     cli.main(["generate", "--prompt", "x", *quiet])
-    assert seen == ["nano"]
+    assert asked_for[0] == ("nano", None)
     assert ("using the embedded nano" in capsys.readouterr().err) == (not quiet)
 
 
@@ -363,6 +367,38 @@ def test_debug_raises(ask: list[str]) -> None:
         cli.main([*ask, "--image", "missing.png", "--debug"])
 
 
+def test_the_first_picture_that_is_wrong_is_named(
+    ask: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    """Though a thread opens them all before the model is there."""
+    for name in ("first.png", "second.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    images = [
+        w for n in ("first", "second") for w in ("--image", f"{tmp_path}/{n}.png")
+    ]
+    assert cli.main([*ask, *images]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert "first.png is not a picture" in err
+
+
+def test_a_wrong_prompt_comes_before_a_wrong_picture(
+    ask: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert cli.main([*ask, "--image", f"{tmp_path}/bad.png", "--prompt", ""]) == 2
+    assert "prompt is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resolution", ["100", "64000"])
+def test_no_picture_is_opened_for_a_resolution_that_does_not_fit(
+    ask: list[str], resolution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64,000 pixels a side would be 12 GB of picture."""
+    monkeypatch.setattr("fastvlm_mlx.image.open_ahead", None)
+    assert cli.main([*ask, "--resolution", resolution]) == 2
+
+
 def test_no_traceback_in_a_process_of_its_own(model: str) -> None:
     words = ["generate", "--model", model, "--prompt", "x", "--image", "missing.png"]
     done = run(*words, stdout=subprocess.PIPE)
@@ -390,6 +426,34 @@ def test_ctrl_c_is_130_without_a_traceback(model: str) -> None:
     _, err = process.communicate()
     assert (process.returncode, err) == (130, b"fastvlm-mlx: stopped\n")
 
+
+def test_ctrl_c_does_not_wait_for_a_picture(model: str, picture_file: Path) -> None:
+    """A picture that takes for ever, and a model that is loaded before it."""
+    words = ["generate", "--model", model, "--prompt", "x", "--image"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, *words, str(picture_file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"loaded\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"fastvlm-mlx: stopped\n")
+
+
+STUCK = """
+import sys, time
+from fastvlm_mlx import cli, engine, image
+image.prepare = lambda *_: time.sleep(1000)
+load = engine.load
+def loaded(*arguments, **options):
+    vlm = load(*arguments, **options)
+    print("loaded", flush=True)
+    return vlm
+engine.load = loaded
+sys.exit(cli.main())
+"""
 
 ENDLESS = """
 import itertools, sys

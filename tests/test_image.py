@@ -21,6 +21,7 @@ from fastvlm_mlx.image import (
     MAX_ASPECT,
     MAX_FILE_BYTES,
     PictureFile,
+    open_ahead,
     open_image,
     prepare,
     read_file,
@@ -738,3 +739,27 @@ def test_stripes_are_those_of_a_whole_resize(
     whole = prepare(image, (128, 192), mode)
     monkeypatch.setattr("fastvlm_mlx.image._STRIPE_BYTES", 1)  # one row at a time
     assert np.array_equal(prepare(image, (128, 192), mode), whole)
+
+
+# --- ahead of time ----------------------------------------------------------------
+
+
+def test_pictures_opened_ahead_are_the_same_in_the_same_order() -> None:
+    data = encoded(SCENE, "JPEG")
+    sources: list[Any] = [noise(30, 20), data, encoded(noise(9, 9, 5))]
+    for exact in (False, True):
+        ahead = open_ahead(sources, (64, 128), "pad", exact)
+        for source, future in zip(sources, ahead, strict=True):
+            opened = open_image(source, None if exact else (64, 128))
+            expected = prepare(opened, (64, 128), "pad")
+            assert np.array_equal(pixels(future), expected)
+            again = prepare(open_image(future, (64, 128)), (64, 128), "pad")
+            assert np.array_equal(again, expected)  # as the engine takes it
+
+
+def test_what_is_wrong_with_one_is_raised_in_its_place() -> None:
+    ahead = open_ahead([noise(8, 8), b"", noise(9, 9)], (64, 64), "pad")
+    assert pixels(ahead[0]).shape == pixels(ahead[2]).shape == (64, 64, 3)
+    for _ in range(2):
+        with pytest.raises(ImageError, match="the image data is empty"):
+            open_image(ahead[1])

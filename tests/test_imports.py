@@ -66,8 +66,8 @@ RUNTIME = {
     "cli.prompt_cache": "engine",
     "cli.stats": "caches generate",
     "cli.generate": (
-        "errors image options generate engine cli.terminal cli.arguments "
-        "cli.prompt_cache cli.stats"
+        "errors config image options resolve generate engine cli.terminal "
+        "cli.arguments cli.prompt_cache cli.stats"
     ),
     "cli.chat": (
         "errors image options generate engine cli.terminal cli.arguments "
