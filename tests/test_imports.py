@@ -26,10 +26,12 @@ RUNTIME = {
     "config": "errors",
     "options": "errors config",
     "image": "errors config",
+    "plan": "errors config",
     "prompt": "errors config",
     "resolve": "errors config",
     "backend": "errors blas config",
     "memory": "config backend",
+    "budget": "errors backend memory plan",
     "whole_file": "backend",
     "feature_folder": "backend whole_file",
     "feature_cache": "backend feature_folder",
@@ -39,8 +41,9 @@ RUNTIME = {
     "vision": "errors config backend ops",
     "language": "errors config backend ops mlx_lm_door",
     "model": "errors config backend ops vision language",
-    "dequantize": "errors config backend memory",
-    "weights": "errors config backend dequantize model",
+    "dequantize": "errors config backend",
+    "weights": "errors config backend dequantize memory model",
+    "geometry": "errors config backend model",
     "generate": (
         "errors config backend language mlx_lm_door model options prompt stopping"
     ),
@@ -56,9 +59,9 @@ RUNTIME = {
     "chat": "chat_file generate image options picture prompt request stopwatch",
     "caches": "memory feature_cache feature_folder picture prefix_cache",
     "engine": (
-        "errors config blas backend memory image picture image_encoder model options "
-        "prompt resolve weights generate stopwatch identity kv_cache prefix_cache "
-        "prompt_file request reader caches chat"
+        "errors config blas backend budget memory image picture image_encoder model "
+        "options plan prompt resolve weights generate stopwatch identity kv_cache "
+        "prefix_cache prompt_file request reader caches chat"
     ),
     "__init__": "errors version blas options generate caches chat engine",
     "cli.terminal": "errors",
@@ -75,9 +78,13 @@ RUNTIME = {
     ),
     "cli.quality": "resolve cli.terminal cli.arguments",
     "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",
+    "cli.plan": (
+        "errors config backend budget model geometry options plan resolve "
+        "cli.terminal cli.arguments"
+    ),
     "cli": (
         "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert "
-        "cli.quality"
+        "cli.quality cli.plan"
     ),
     "__main__": "cli",
 }
@@ -122,10 +129,11 @@ OTHERS = {
     "mlx.nn": (
         "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
         "fastvlm_mlx.dequantize fastvlm_mlx.weights fastvlm_mlx.ops "
-        "fastvlm_mlx.identity convert.calibrate"
+        "fastvlm_mlx.identity fastvlm_mlx.geometry convert.calibrate"
     ),
     "mlx.utils": (
         "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "
+        "fastvlm_mlx.model fastvlm_mlx.geometry "
         "convert.checkpoint convert.quality convert.calibrate"
     ),
     "numpy": "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.gptq",

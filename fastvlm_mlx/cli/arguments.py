@@ -27,6 +27,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """How much memory may be taken."""
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="refuse what takes more, for example 6GB (default: "
+        "$FASTVLM_MLX_MEMORY_LIMIT, or what the machine has)",
+    )
+
+
 def model_name(arguments: argparse.Namespace) -> str:
     """The model asked for, or the embedded one, said aloud."""
     if arguments.model is not None:

@@ -36,6 +36,7 @@ def add_parser(verbs: Verbs) -> None:
         description="Answer a question about a picture, as it is written.",
     )
     add_model(parser)
+    add_memory(parser)
     parser.add_argument(
         "--image",
         action="append",
@@ -73,7 +74,12 @@ def run(arguments: argparse.Namespace) -> None:
     sources = _opened_ahead(images, folder, options)
     from ..engine import load  # while the pictures are being opened
 
-    vlm = load(folder, dtype=arguments.dtype, cache_folder=arguments.feature_cache)
+    vlm = load(
+        folder,
+        dtype=arguments.dtype,
+        cache_folder=arguments.feature_cache,
+        memory_limit=arguments.memory_limit,
+    )
     with prompt_cache(vlm, arguments.prompt_cache):
         stream = vlm.stream(sources, prompt, system=arguments.system, **chosen)
         _show(stream, arguments)
