@@ -23,6 +23,7 @@ __all__ = [
     "configure",
     "current",
     "device_lock",
+    "emulates_bfloat16",
     "mx",
     "pick_dtype",
     "runs_ahead",
@@ -62,8 +63,12 @@ def pick_dtype(name: str | None = None, fits_float16: bool = False) -> mx.Dtype:
         return DTYPES[name]
     if current() == "cpu":
         return mx.float32
-    emulated = current() == "metal" and architecture().startswith(_WITHOUT_BFLOAT16)
-    return mx.float16 if emulated and fits_float16 else mx.bfloat16
+    return mx.float16 if emulates_bfloat16() and fits_float16 else mx.bfloat16
+
+
+def emulates_bfloat16() -> bool:
+    """Whether the GPU is one of M1's or M2's."""
+    return current() == "metal" and architecture().startswith(_WITHOUT_BFLOAT16)
 
 
 def architecture() -> str:

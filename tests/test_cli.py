@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 
 import fastvlm_mlx
+from benchmarks.memory import narrow
 from fastvlm_mlx import cli, engine
 from fastvlm_mlx.errors import HubError
 from fastvlm_mlx.image import open_ahead
+from fastvlm_mlx.measure import Parts
 
 QUESTION = "What is in this picture?"
 
@@ -72,7 +74,18 @@ def test_importing_does_not_wait_for_libraries(module: str) -> None:
     assert done.stdout.strip() == b"[]"
 
 
-@pytest.mark.parametrize("verb", [[], ["generate"], ["chat"], ["convert"], ["plan"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        [],
+        ["generate"],
+        ["chat"],
+        ["convert"],
+        ["plan"],
+        ["doctor"],
+        ["benchmark"],
+    ],
+)
 def test_help_goes_to_standard_output(verb: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([*verb, "--help"])
@@ -726,3 +739,95 @@ def test_a_model_larger_than_its_limit_is_refused(
 ) -> None:
     assert cli.main([*ask, "--memory-limit", "1MB"]) == 2
     assert "the limit is 1 MB" in capsys.readouterr().err
+
+
+# --- doctor and benchmark ---------------------------------------------------------
+
+
+@pytest.fixture
+def measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates and parts that nobody has to wait for."""
+    rates = {"float32": 1e11, "bfloat16": 5e9, "float16": 3e9, "memory": 1e10}
+    monkeypatch.setattr("fastvlm_mlx.doctor.rates", lambda: iter(rates.items()))
+
+    def parts(_: Any, config: Any, size: Any, runs: int) -> Any:
+        return Parts(size, 280, 0.05, 0.1166, 0.0505, 0.01)
+
+    monkeypatch.setattr("fastvlm_mlx.measure.measure", parts)
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_doctor_says_what_runs_here(capsys: Captured) -> None:
+    assert cli.main(["doctor"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for part in ("machine", "MLX 0.", "memory", "100.0 GFLOP/s", "10.0 GB/s"):
+        assert part in out
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_doctor_as_json(capsys: Captured) -> None:
+    assert cli.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rates"]["float32"] == 1e11
+    assert found["memory"] > 0 and isinstance(found["advice"], list)
+
+
+def test_benchmark_measures_a_model(model: str, capsys: Captured) -> None:
+    words = ["benchmark", "--model", model, "--resolutions", "64", "128x64"]
+    assert cli.main([*words, "--runs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["64x64", "128x64"]
+    assert all(float(cell) > 0 for cell in lines[2].split()[1:])
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_benchmark_stands_beside_the_paper_and_the_bound(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(
+        "fastvlm_mlx.geometry.published_config", lambda *_: narrow(bits=4)
+    )
+    monkeypatch.setattr("fastvlm_mlx.cli.benchmark._machine", lambda: "Apple M1 Max")
+    assert cli.main(["benchmark", "--resolutions", "1024", "--bits", "4"]) == 0
+    out = capsys.readouterr().out
+    ours, bound, paper = out.splitlines()[2:5]
+    assert ours.split()[2:] == ["50.0", "116.6", "50.5", "217.1", "10.0"]
+    assert bound.split()[1:3] == ["at", "best"]
+    assert paper.split()[-3:] == ["116.3", "50.5", "166.0"]
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_benchmark_as_json_is_one_object(model: str, capsys: Captured) -> None:
+    words = ["benchmark", "--model", model, "--resolutions", "64", "--json"]
+    assert cli.main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parts"][0]["encode"] == 0.1166
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--runs", "0"],
+        ["--resolutions", "100"],
+        ["--model", "missing"],
+        ["--model", "nano", "--bits", "4"],
+        ["--memory-limit", "100MB"],
+    ],
+)
+def test_benchmark_refuses_in_one_line(words: list[str], capsys: Captured) -> None:
+    assert cli.main(["benchmark", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_benchmark_can_be_stopped(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastvlm_mlx.measure.measure", stopped)
+    assert cli.main(["benchmark", "--model", model]) == 130
+    assert capsys.readouterr().err == "fastvlm-mlx: stopped\n"

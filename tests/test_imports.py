@@ -44,6 +44,9 @@ RUNTIME = {
     "dequantize": "errors config backend",
     "weights": "errors config backend dequantize memory model",
     "geometry": "errors config backend model",
+    "roofline": "config",
+    "doctor": "blas backend memory",
+    "measure": "config backend image model",
     "generate": (
         "errors config backend language mlx_lm_door model options prompt stopping"
     ),
@@ -82,9 +85,14 @@ RUNTIME = {
         "errors config backend budget model geometry options plan resolve "
         "cli.terminal cli.arguments"
     ),
+    "cli.doctor": "doctor cli.terminal cli.arguments",
+    "cli.benchmark": (
+        "errors config backend budget dequantize memory model geometry image measure "
+        "options plan resolve roofline weights cli.terminal cli.arguments"
+    ),
     "cli": (
         "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert "
-        "cli.quality cli.plan"
+        "cli.quality cli.plan cli.doctor cli.benchmark"
     ),
     "__main__": "cli",
 }
@@ -122,7 +130,7 @@ CONVERT = {
 
 # Packages from elsewhere, and the only modules that may import them.
 OTHERS = {
-    "PIL": "fastvlm_mlx.image convert.drawings convert.questions",
+    "PIL": ("fastvlm_mlx.image fastvlm_mlx.measure convert.drawings convert.questions"),
     "huggingface_hub": "fastvlm_mlx.resolve",
     "jinja2": "fastvlm_mlx.prompt",
     "mlx.core": "fastvlm_mlx.backend",

@@ -36,8 +36,8 @@ SIGNATURES = {
     "load": (
         "(model: str | os.PathLike[str] = 'nano', *, revision: str | None = None, "
         "dtype: str | None = None, cache_bytes: int | None = None, "
-        "cache_folder: str | os.PathLike[str] | None = None) "
-        "dtype: str | None = None, memory_limit: int | str | None = None) "
+        "cache_folder: str | os.PathLike[str] | None = None, "
+        "memory_limit: int | str | None = None) "
         "-> fastvlm_mlx.engine.FastVLM"
     ),
     "FastVLM.generate": "(self, image, prompt, *, system=None, **options)",

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import chat, convert, generate, plan, quality
+from . import benchmark, chat, convert, doctor, generate, plan, quality
 from .terminal import INTERRUPTED, OK, reader_left, report, say
 
-VERBS = (generate, chat, convert, quality, plan)
+VERBS = (generate, chat, convert, quality, plan, doctor, benchmark)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

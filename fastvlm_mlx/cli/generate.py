@@ -11,6 +11,7 @@ from .arguments import (
     STDIN,
     Verbs,
     add_everywhere,
+    add_limit,
     add_looking,
     add_memory,
     add_model,
@@ -36,7 +37,7 @@ def add_parser(verbs: Verbs) -> None:
         description="Answer a question about a picture, as it is written.",
     )
     add_model(parser)
-    add_memory(parser)
+    add_limit(parser)
     parser.add_argument(
         "--image",
         action="append",
