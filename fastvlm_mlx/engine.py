@@ -344,7 +344,8 @@ def load(
         cache_folder: where encoded pictures outlive the process.
         memory_limit: what the model and its work may take, in bytes or as a text such
             as "6GB"; None is FASTVLM_MLX_MEMORY_LIMIT, or all that arrays may take.
-            A model that does not fit is refused before its weights are read.
+            A model that does not fit is refused before its weights are read, and a
+            request before its pictures are opened.
 
     Raises:
         FastVLMError: see `fastvlm_mlx.errors`.
@@ -359,7 +360,7 @@ def load(
 
     def check(model: FastVLMModel) -> None:
         machine = budget.this_machine(model.embed_dtype, limit)
-        plan.check(config, model.weights_bytes, plan.usual_work(config), machine)
+        plan.check(config, model.weights_bytes, plan.LEAST_WORK, machine)
 
     return FastVLM(
         load_model(folder, dtype, limit, check),

@@ -70,6 +70,10 @@ class Work:
         return f"{picture}{self.positions} positions{batch}"
 
 
+LEAST_WORK = Work(None, _TALK)
+"""What a model must have room for to be of any use; pictures may be small."""
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """Bytes by what they are for."""

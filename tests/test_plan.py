@@ -12,6 +12,7 @@ from benchmarks.memory import SMALL, Setting, measured, narrow, predicted
 from fastvlm_mlx.errors import MemoryBudgetError
 from fastvlm_mlx.geometry import published_config
 from fastvlm_mlx.plan import (
+    LEAST_WORK,
     PRECISIONS,
     Machine,
     Work,
@@ -139,6 +140,14 @@ def test_a_refusal_says_how_much_of_what_for_what() -> None:
     message = str(refused.value)
     assert "needed for 2048x2048, 1500 positions, 2 at a time (weights 1.24" in message
     assert "the limit is 2.00 GB. Any of these would fit: resolution" in message
+
+
+def test_a_model_may_be_loaded_though_its_own_resolution_does_not_fit() -> None:
+    """Since every request can choose another one."""
+    machine = replace(GPU, limit=13 * 10**8)
+    check(CONFIG, 11 * 10**8, LEAST_WORK, machine)
+    with pytest.raises(MemoryBudgetError, match="fit: .*resolution 768x768"):
+        check(CONFIG, 11 * 10**8, usual_work(CONFIG), machine)
 
 
 def test_where_no_setting_helps_it_is_said() -> None:
