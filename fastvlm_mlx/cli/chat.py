@@ -117,7 +117,10 @@ class Talk:
             self._handle(line.strip())
 
     def _handle(self, line: str) -> None:
-        """One line; a person is told what was wrong, a script ends with it."""
+        """One line; a person is told what was wrong, a script ends with it.
+
+        Ctrl-C ends what a line asked for, at a terminal not the program.
+        """
         try:
             if line.startswith("/"):
                 self._obey(*line.partition(" ")[::2])
@@ -127,6 +130,10 @@ class Talk:
             if not is_conversation():
                 raise
             report(error)
+        except KeyboardInterrupt:
+            if not is_conversation():
+                raise
+            answer("")
 
     def _ask(self, text: str) -> None:
         stream = None
@@ -135,13 +142,13 @@ class Talk:
             self._images = []
             for piece in stream:
                 answer(piece, end="")
+            answer("")
+            self._last = stream.result
         except KeyboardInterrupt:
-            if not is_conversation():
-                raise
-            if stream is not None:
+            if stream is not None:  # what was said of it stays in the conversation
                 stream.close()
-        answer("")
-        self._last = stream.result if stream is not None else self._last
+                self._last = stream.result
+            raise
 
     def _obey(self, command: str, rest: str) -> None:
         rest = rest.strip()
