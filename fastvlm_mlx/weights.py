@@ -50,8 +50,9 @@ def load_model(
     Raises:
         ConfigError, CheckpointError: the folder is not whole.
     """
+    config = load_config(folder)
     weights = _read_weights(folder)
-    model = _assemble(load_config(folder), weights, str(folder), dtype, limit)
+    model = _assemble(config, weights, str(folder), dtype, limit)
     del weights  # or it would keep them as they are in the file
     before_reading(model)
     _read(model, str(folder))
