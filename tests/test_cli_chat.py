@@ -282,10 +282,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     person.read_until("> ")
     for _ in range(2):
         person.type("Why?\n")
-        person.read_until("Why?")
-        assert len(person.read_until("\n")) <= 3  # the echo's own end
-        while len(person._seen) < 5:  # the answer has begun
-            person._seen += os.read(person._own, 1)
+        person.read_until("ggg")  # the answer, which would never end
         person.type("\x03")
         person.read_until("> ")
     person.type("half a line")

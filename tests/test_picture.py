@@ -30,6 +30,18 @@ def test_another_look_is_another_picture(picture: Image.Image, look: Look) -> No
     assert digest(picture, look) != digest(picture)
 
 
+def test_a_jpeg_decoded_in_full_is_another_picture(tmp_path: Path) -> None:
+    """And the file's bytes, which are the same, do not hide that."""
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.jpg")
+    pictures = Pictures()
+    digests = {
+        pictures.open(tmp_path / "a.jpg", look, lambda _: None).digest
+        for look in (LOOK, Look((64, 64), "pad", exact=True)) * 2
+    }
+    assert len(digests) == 2
+
+
 def test_the_shape_is_in_the_digest() -> None:
     pixels = np.zeros((2, 8, 3), np.uint8)
     assert pixel_digest(pixels) != pixel_digest(pixels.reshape(8, 2, 3))
