@@ -5,11 +5,12 @@ must be equal. The model is nano, or `--model`.
 """
 
 import argparse
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import report, time_in_turn
+from benchmarks.harness import Job, report, time_in_turn
 from fastvlm_mlx import FastVLM, Request, load
 
 QUESTIONS = (
@@ -63,11 +64,11 @@ def main() -> None:
     vlm = load(arguments.model)
     asked = requests(arguments.count, arguments.side, arguments.max_tokens)
     expected = one_by_one(vlm, asked)
-    jobs = {"one by one": lambda: one_by_one(vlm, asked)}
+    jobs: dict[str, Job] = {"one by one": partial(one_by_one, vlm, asked)}
     for size in arguments.sizes:
         if together(vlm, asked, size) != expected:
             raise SystemExit(f"batches of {size} answer otherwise than one by one")
-        jobs[f"batches of {size}"] = lambda size=size: together(vlm, asked, size)
+        jobs[f"batches of {size}"] = partial(together, vlm, asked, size)
     seconds = time_in_turn(jobs, arguments.runs)
     for name, took in seconds.items():
         ratio = seconds["one by one"] / took

@@ -19,7 +19,7 @@ from .batch_request import Outcome, Request, RequestId
 from .caches import Caches
 from .config import FastVLMConfig
 from .errors import FastVLMError, OptionError
-from .generate import Answer, GenerationResult, Timings, make_sampler
+from .generate import Answer, GenerationResult, Timings, generate_step, make_sampler
 from .image import ImageSource
 from .image_encoder import EncodedPicture, ImageEncoder, at_once
 from .memory import prefill_step
@@ -61,11 +61,6 @@ class Engine(Protocol):
 
     def known_prefix(self, opened: Opened) -> Prefix:
         """The beginning of its prompt that was read before."""
-
-    def tokens(
-        self, request: Prepared, reading: Reading, watch: Stopwatch
-    ) -> Iterator[int]:
-        """The tokens of one answer, by itself."""
 
 
 @dataclass(eq=False)
@@ -214,12 +209,21 @@ class Batch:
             None,
         )
         self._growing[asked.index] = growing
-        if stands_alone(options):
-            growing.alone = engine.tokens(prepared, reading, Stopwatch())
-            return
         cache, inputs_embeds = reading.begin(growing.max_tokens)
         sampler = make_sampler(options, engine.config.text_config.vocab_size)
-        starts[Start(asked.index, inputs_embeds, cache, sampler)] = reading
+        if not stands_alone(options):
+            starts[Start(asked.index, inputs_embeds, cache, sampler)] = reading
+            return
+        growing.alone = generate_step(
+            engine.model,
+            inputs_embeds,
+            cache,
+            sampler,
+            growing.max_tokens,
+            prefill_step=self._prefill_step(len(prepared.prompt)),
+            on_scheduled=reading.keep_prompt,
+            between_steps=reading.shrink,
+        )
 
     def _prefill(self, group: Sequence[Start], starts: dict[Start, Reading]) -> None:
         watch = Stopwatch()

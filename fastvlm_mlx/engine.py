@@ -164,7 +164,7 @@ class FastVLM:
         watch = watch or Stopwatch()
         reading = Reading(self.model, self.caches.prefixes, request)
         return TextStream(
-            _timed(self.tokens(request, reading, watch), watch),
+            _timed(self._tokens(request, reading, watch), watch),
             request.prompt,
             self.tokenizer,
             self.config,
@@ -326,10 +326,9 @@ class FastVLM:
             )
         return tokens
 
-    def tokens(
+    def _tokens(
         self, request: Prepared, reading: Reading, watch: Stopwatch
     ) -> Iterator[int]:
-        """The tokens of an answer; `device_lock` is to be held while asking for one."""
         options, positions = request.options, len(request.prompt)
         text = self.config.text_config
         max_tokens = min(options.max_tokens, self.config.max_length - positions)

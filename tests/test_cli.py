@@ -475,7 +475,7 @@ ENDLESS = """
 import itertools, sys
 from fastvlm_mlx import cli, engine
 engine.generate_step = lambda *_: itertools.cycle([70])
-engine.FastVLM.tokens = lambda *_: itertools.cycle([70])
+engine.FastVLM._tokens = lambda *_: itertools.cycle([70])
 sys.exit(cli.main())
 """
 
