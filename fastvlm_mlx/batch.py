@@ -220,24 +220,26 @@ class Batch:
             cache,
             sampler,
             growing.max_tokens,
-            prefill_step=self._prefill_step(len(prepared.prompt)),
+            prefill_step=self._prefill_step(asked.index),
             on_scheduled=reading.keep_prompt,
             between_steps=reading.shrink,
         )
 
     def _prefill(self, group: Sequence[Start], starts: dict[Start, Reading]) -> None:
         watch = Stopwatch()
-        longest = max(start.length for start in group)
-        self._rows.add(group, self._prefill_step(longest))
+        self._rows.add(group, min(self._prefill_step(start.key) for start in group))
         for start in group:
             starts[start].keep_prompt(self._rows.beginning(start.key))
         watch.lap("prefill")
         for start in group:
             self._growing[start.key].asked.add_times(watch.timings())
 
-    def _prefill_step(self, positions: int) -> int:
+    def _prefill_step(self, index: int) -> int:
+        """Positions at a time, as this request would have it alone."""
+        opened = self._growing[index].asked.opened
         model, text = self._engine.model, self._engine.config.text_config
-        return prefill_step(text, positions, model.embed_dtype.size)
+        fits = prefill_step(text, len(opened.prompt), model.embed_dtype.size)
+        return opened.options.prefill_step or fits
 
     def _encode(self, joining: Sequence[_Asked], prefixes: Sequence[Prefix]) -> None:
         """Encode what these need; what room the tower has left is filled from those

@@ -76,7 +76,7 @@ def mixed(count: int, pictures: list[Image.Image]) -> list[Asked]:
 
 def _request(draw: random.Random, pictures: list[Image.Image]) -> Asked:
     words = draw.choices(["a", "red", "circle?", "été", "<|im_end|>", "雪"], k=30)
-    text = " ".join(words[: draw.choice([1, 3, 8, 30])])
+    text = " ".join(words[: draw.choice([1, 3, 8, 20])])
     asked: Asked = {"prompt": text, "max_tokens": draw.randint(1, 10)}
     count = draw.choice([0, 0, 1, 1, 1, 2, 4])
     asked["images"] = draw.sample(pictures, count)
@@ -84,13 +84,12 @@ def _request(draw: random.Random, pictures: list[Image.Image]) -> Asked:
         asked["prompt"] = "<image>".join(["so "] * count + [text])
     if draw.random() < 0.3:
         asked["system"] = text[::-1]
-    if draw.random() < 0.4:
-        asked["resolution"] = draw.choice([64, "64x128"])
+    asked["resolution"] = draw.choice([64, 64, 64, "64x128", None])
     if draw.random() < 0.2:
         asked["stop"] = draw.choice(["e", ["a", "in"]])
     if draw.random() < 0.2:
         asked |= {"temperature": 0.8, "seed": draw.randrange(99), "top_p": 0.9}
-    if draw.random() < 0.2:
+    if draw.random() < 0.1:
         asked["use_cache"] = False
     if draw.random() < 0.05:
         asked |= draw.choice([{"kv_bits": 8, "kv_group_size": 32}, {"max_kv_size": 90}])

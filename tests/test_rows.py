@@ -64,7 +64,8 @@ def test_rows_come_and_go(
 ) -> None:
     """On a GPU the next tokens are under way already when one comes or goes."""
     monkeypatch.setattr(rows_module, "runs_ahead", lambda: ahead)
-    rows, tokens = Rows(vlm.model), {key: [] for key in range(len(LENGTHS))}
+    rows = Rows(vlm.model)
+    tokens: dict[int, list[int]] = {key: [] for key in range(len(LENGTHS))}
     for key, length in enumerate(LENGTHS):
         rows.add([begin(vlm, key, length)], STEP)
         for row, token in rows.step():
