@@ -39,7 +39,9 @@ class ImageEncoder:
         for picture in missing.values():
             picture.pixels(lap)  # decoded while others compute
         with device_lock:
-            faster = {each: missing.pop(each) for each in self._taken(missing, use_cache)}
+            faster = {
+                each: missing.pop(each) for each in self._taken(missing, use_cache)
+            }
             made |= self._known(faster, use_cache)
             for group in encoding_groups(missing.values()):
                 made |= self._encode_group(group, use_cache, lap)
