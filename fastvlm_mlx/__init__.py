@@ -20,6 +20,7 @@ from .errors import (
     FastVLMError,
     HubError,
     ImageError,
+    JobError,
     MemoryBudgetError,
     OptionError,
     PromptError,
@@ -28,6 +29,7 @@ from .errors import (
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .batch_request import Outcome, Request
     from .caches import CacheStats
     from .chat import Chat
     from .engine import FastVLM, load
@@ -47,9 +49,12 @@ __all__ = [
     "GenerationResult",
     "HubError",
     "ImageError",
+    "JobError",
     "MemoryBudgetError",
     "OptionError",
+    "Outcome",
     "PromptError",
+    "Request",
     "TextStream",
     "Timings",
     "WriteError",
@@ -63,6 +68,8 @@ _HOMES = {
     "FastVLM": "engine",
     "GenerationOptions": "options",
     "GenerationResult": "generate",
+    "Outcome": "batch_request",
+    "Request": "batch_request",
     "TextStream": "generate",
     "Timings": "generate",
     "load": "engine",

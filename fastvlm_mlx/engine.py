@@ -3,12 +3,14 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import backend, blas, budget, plan
 from .backend import device_lock, mx
+from .batch import Batch, Given
+from .batch_request import Outcome
 from .caches import Caches, CacheStats
 from .chat import Chat, listed
 from .config import FastVLMConfig, load_config
@@ -22,11 +24,11 @@ from .memory import prefill_step
 from .model import FastVLMModel
 from .options import GenerationOptions
 from .picture import Lap, Look, Picture
-from .prefix_cache import EMPTY, Key, Prefix
+from .prefix_cache import EMPTY, Prefix
 from .prompt import ChatTokenizer, Message, Prompt, question
 from .prompt_file import read_prefix, write_prefix
 from .reader import Reading
-from .request import Prepared, pictures_after, prompt_keys
+from .request import Opened, Prepared
 from .resolve import EMBEDDED, resolve
 from .stopwatch import Stopwatch
 from .weights import load_model
@@ -63,7 +65,7 @@ class FastVLM:
         self._machine = budget.this_machine(model.embed_dtype, limit)
         self._weights_bytes = model.weights_bytes
         self.caches = Caches(cache_bytes, cache_folder, lambda: self._encoder_identity)
-        self._encoder = ImageEncoder(model, self.caches.features)
+        self.encoder = ImageEncoder(model, self.caches.features)
         backend.configure()
 
     def generate(
@@ -127,16 +129,30 @@ class FastVLM:
             images: the pictures of all turns, in order.
             lap: called with the name of each part of Timings that ends.
         """
+        opened = self.open_request(messages, images, options, lap)
+        prefix = self.known_prefix(opened)
+        missing = opened.pictures_after(prefix)
+        encoded = self.encoder.encode(missing, options.use_cache, lap)
+        return opened.prepared(prefix, encoded)
+
+    def open_request(
+        self,
+        messages: Sequence[Message],
+        images: Sequence[ImageSource | Picture],
+        options: GenerationOptions,
+        lap: Lap = lambda _: None,
+    ) -> Opened:
+        """The part of `prepare` that needs no model; several threads may be at it."""
         prompt = self._build(messages, images, options)
         lap("tokenize")
         pictures = [self.open_picture(image, options, lap) for image in images]
-        keys = prompt_keys(prompt, [picture.digest for picture in pictures])
-        prefix = self._known(keys) if options.use_cache else EMPTY
-        missing = [index for index, *_ in pictures_after(prompt, len(prefix))]
-        wanted = [pictures[index] for index in missing]
-        encoded = self._encoder.encode(wanted, options.use_cache, lap)
-        made = dict(zip(missing, encoded, strict=True))
-        return Prepared(prompt, options, keys, prefix, made)
+        return Opened(prompt, options, tuple(pictures))
+
+    def known_prefix(self, opened: Opened) -> Prefix:
+        """The beginning that was read before; the last position is always read."""
+        if not opened.options.use_cache:
+            return EMPTY
+        return self.caches.prefixes.find(opened.keys[:-1])
 
     def answer(
         self,
@@ -180,10 +196,41 @@ class FastVLM:
         GenerationOptions.of(**options)
         return Chat(self, system, options)
 
+    def batch(self, requests: Iterable[Given], *, batch_size: int = 8) -> list[Outcome]:
+        """Answer many requests together; each answer is what it would be alone.
+
+        >>> asked = [Request("What is this?", name) for name in names]
+        >>> [outcome.text for outcome in vlm.batch(asked)]
+
+        Args:
+            requests: `Request`s, or mappings of their arguments.
+            batch_size: answers that grow at a time.
+
+        Returns:
+            One outcome per request, in the order asked. A request that is refused or
+            fails has its error there, and the others go on.
+
+        Raises:
+            OptionError: `batch_size` is not a whole number at least 1.
+        """
+        outcomes = self.batch_as_finished(requests, batch_size=batch_size)
+        return sorted(outcomes, key=lambda outcome: outcome.index)
+
+    def batch_as_finished(
+        self, requests: Iterable[Given], *, batch_size: int = 8
+    ) -> Iterator[Outcome]:
+        """As `batch`, but each outcome when it is there; `index` says whose it is.
+
+        Requests are taken as there is room, so they may be without end. In the
+        timings of a result the times of work done for several requests at once
+        count in full for each, and waiting for a place does not count.
+        """
+        return Batch(self, batch_size).run(requests)
+
     @property
     def cache_stats(self) -> CacheStats:
         """What earlier requests left behind, and how often it served."""
-        return self.caches.stats(self._encoder.encoded)
+        return self.caches.stats(self.encoder.encoded)
 
     def save_prompt_cache(self, path: str | os.PathLike[str]) -> None:
         """Write the prompt used last, read by the model, to a file.
@@ -217,10 +264,6 @@ class FastVLM:
     def _encoder_identity(self) -> str:
         parts = [self.model.vision_tower, self.model.mm_projector]
         return model_identity(self.config, parts)
-
-    def _known(self, keys: Sequence[Key]) -> Prefix:
-        """The beginning that was read before; the last position is always read."""
-        return self.caches.prefixes.find(keys[:-1])
 
     def _check_cache(self, prompt: Prompt, options: GenerationOptions) -> None:
         text = self.config.text_config
@@ -293,7 +336,7 @@ class FastVLM:
 
         def when_scheduled() -> None:
             watch.lap("prefill")
-            self._encoder.wait(request.encoded.values(), watch.lap)
+            self.encoder.wait(request.encoded.values(), watch.lap)
             reading.keep_prompt()
 
         yield from generate_step(

@@ -9,7 +9,8 @@
     * CacheError       a saved prompt or conversation that cannot be taken up
     * MemoryBudgetError  a model or request that takes more memory than there is
     * HubError         a model that could not be downloaded
-    * WriteError       a folder that could not be written
+    * JobError         a batch on disk that cannot be read or gone on with
+    * WriteError       a folder or file that could not be written
 
 Every message says what was found, what was expected and what to do next:
 
@@ -56,5 +57,9 @@ class HubError(FastVLMError):
     """A model that could not be downloaded."""
 
 
+class JobError(FastVLMError):
+    """A batch on disk that cannot be read or gone on with."""
+
+
 class WriteError(FastVLMError):
-    """A folder that could not be written: no permission, no room."""
+    """A folder or file that could not be written: no permission, no room."""

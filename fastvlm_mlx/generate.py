@@ -77,10 +77,15 @@ class GenerationResult:
         return max(len(self.token_ids) - 1, 0) / max(self.timings.decode, 1e-9)
 
 
+def likeliest(logits: mx.array) -> mx.array:
+    """The greedy sampler: logits (B, V) to tokens (B,)."""
+    return mx.argmax(logits, axis=-1)
+
+
 def make_sampler(options: GenerationOptions, vocab_size: int) -> Sampler:
     """Logits (1, V) to a token (1,), by mlx-lm's samplers."""
     if options.temperature < COLDEST:
-        return lambda logits: mx.argmax(logits, axis=-1)
+        return likeliest
     sample: Sampler = mlx_lm("sample_utils").make_sampler(
         temp=options.temperature,
         top_p=options.top_p,
@@ -167,6 +172,81 @@ def prefill(
     return model.prefill(inputs_embeds[:, done:], cache)
 
 
+class Answer:
+    """An answer being written: tokens in, text out, until it ends.
+
+    `finish_reason` is None while it is being written.
+    """
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        tokenizer: ChatTokenizer,
+        config: FastVLMConfig,
+        options: GenerationOptions,
+        reused: int = 0,
+    ) -> None:
+        """`reused` positions of the prompt were read before."""
+        self._prompt = prompt
+        self._reused = reused
+        self._tokenizer = tokenizer
+        self._end_ids = frozenset(config.eos_token_ids)
+        self._decoder = tokenizer.stream_decoder()
+        self._filter = StopFilter(options.stop)
+        self._ids: list[int] = []
+        self._text: list[str] = []
+        self._stop: str | None = None
+        self.finish_reason: FinishReason | None = None
+        self.generated: list[int] = []
+        """As they came, the end token included."""
+
+    def feed(self, token: int) -> str:
+        """Take a token, give the text that it adds; may set `finish_reason`."""
+        self.generated.append(token)
+        if token in self._end_ids:
+            return self.end("stop", self._tokenizer.token_text(token))
+        self._ids.append(token)
+        text = self._filter.feed(self._decoder.feed(token))
+        if self._filter.matched is not None:
+            self._finish("stop", None)
+        return self._written(text)
+
+    def end(self, reason: FinishReason, stop: str | None = None) -> str:
+        """No more tokens come; gives the text that was still held back."""
+        text = self._filter.feed(self._decoder.flush())
+        if self._filter.matched is None:
+            text += self._filter.flush()
+        self._finish(reason, stop)
+        return self._written(text)
+
+    def cancel(self) -> None:
+        """Nobody wants the rest, nor what was held back."""
+        self._finish("cancelled", None)
+
+    def result(self, timings: Timings) -> GenerationResult:
+        """The whole answer; one that has not ended counts as cancelled."""
+        return GenerationResult(
+            text="".join(self._text),
+            token_ids=tuple(self._ids),
+            finish_reason=self.finish_reason or "cancelled",
+            stop=self._stop,
+            prompt_tokens=len(self._prompt),
+            image_tokens=sum(length for _, length in self._prompt.image_spans),
+            reused_tokens=self._reused,
+            timings=timings,
+            peak_memory=mx.get_peak_memory(),
+        )
+
+    def _written(self, text: str) -> str:
+        self._text.append(text)
+        return text
+
+    def _finish(self, reason: FinishReason, stop: str | None) -> None:
+        matched = self._filter.matched
+        self.finish_reason = reason if matched is None else "stop"
+        self._stop = stop if matched is None else matched
+
+
 class TextStream:
     """An answer as it is written: iterate for text, then read `result`.
 
@@ -195,18 +275,10 @@ class TextStream:
         unless a step of it failed; `on_result` gets the result in any case.
         """
         self._tokens = tokens
-        self._reused = reused
+        self._answer = Answer(prompt, tokenizer, config, options, reused)
         self._on_finish = on_finish or _keep_nothing
         self._on_result = on_result
-        self._generated: list[int] = []
-        self._prompt = prompt
-        self._tokenizer = tokenizer
-        self._end_ids = frozenset(config.eos_token_ids)
-        self._decoder = tokenizer.stream_decoder()
-        self._filter = StopFilter(options.stop)
         self._timings = timings
-        self._ids: list[int] = []
-        self._text: list[str] = []
         self._result: GenerationResult | None = None
         self._pieces = self._run()
 
@@ -226,55 +298,32 @@ class TextStream:
         """End the answer here; `result` then says "cancelled"."""
         self._pieces.close()
         if self._result is None:
-            self._finish("cancelled", None)
+            self._answer.cancel()
+            self._settle()
 
     @property
     def result(self) -> GenerationResult:
         """The whole answer; reads the stream to its end first."""
         for _ in self:
             pass
-        return self._result or self._finish("cancelled", None)  # it had failed
+        return self._result or self._settle()  # it had failed
 
     def _run(self) -> Generator[str, None, None]:
         for token in self._tokens:
-            self._generated.append(token)
-            if token in self._end_ids:
-                yield from self._emit(self._tail())
-                self._finish("stop", self._tokenizer.token_text(token))
-                return
-            self._ids.append(token)
-            yield from self._emit(self._filter.feed(self._decoder.feed(token)))
-            if self._filter.matched is not None:
-                self._finish("stop", self._filter.matched)
-                return
-        yield from self._emit(self._tail())
-        self._finish("length", None)
+            text = self._answer.feed(token)
+            if text:
+                yield text
+            if self._answer.finish_reason is not None:
+                break
+        else:
+            text = self._answer.end("length")
+            if text:
+                yield text
+        self._settle()
 
-    def _tail(self) -> str:
-        """What is still held back when no more tokens come."""
-        text = self._filter.feed(self._decoder.flush())
-        return text if self._filter.matched else text + self._filter.flush()
-
-    def _emit(self, text: str) -> Iterator[str]:
-        if text:
-            self._text.append(text)
-            yield text
-
-    def _finish(self, reason: FinishReason, stop: str | None) -> GenerationResult:
-        if self._filter.matched is not None:
-            reason, stop = "stop", self._filter.matched
-        self._result = GenerationResult(
-            text="".join(self._text),
-            token_ids=tuple(self._ids),
-            finish_reason=reason,
-            stop=stop,
-            prompt_tokens=len(self._prompt),
-            image_tokens=sum(length for _, length in self._prompt.image_spans),
-            reused_tokens=self._reused,
-            timings=self._timings(),
-            peak_memory=mx.get_peak_memory(),
-        )
-        self._on_finish(self._generated)
+    def _settle(self) -> GenerationResult:
+        self._result = self._answer.result(self._timings())
+        self._on_finish(self._answer.generated)
         self._on_result(self._result)
         return self._result
 

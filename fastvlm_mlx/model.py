@@ -105,9 +105,39 @@ class FastVLMModel(nn.Module):
         hidden = language.hidden_states(self.language_model, inputs_embeds, cache)
         return language.apply_head(self.language_model, hidden[:, -1:])[:, -1]
 
+    def prefill_rows(
+        self,
+        inputs_embeds: mx.array,
+        lengths: Sequence[int],
+        cache: KVCache,
+        step: int,
+    ) -> mx.array:
+        """Fill the cache with prompts padded on the right; logits of each one's last.
+
+        Args:
+            inputs_embeds: (B, L, D).
+            lengths: positions of each row that are no padding.
+            cache: batch caches, prepared for the padding.
+            step: positions per row at a time: bounds the activations.
+
+        Returns:
+            (B, V).
+        """
+        last: dict[int, mx.array] = {}
+        for begin in range(0, inputs_embeds.shape[1], max(step, 1)):
+            part = inputs_embeds[:, begin : begin + max(step, 1)]
+            hidden = language.hidden_states(self.language_model, part, cache)
+            for row, length in enumerate(lengths):
+                if begin < length <= begin + part.shape[1]:
+                    last[row] = hidden[row, length - 1 - begin]
+            if begin + part.shape[1] < inputs_embeds.shape[1]:
+                mx.eval(last, [layer.state for layer in cache])
+        rows = mx.stack([last[row] for row in range(len(lengths))])
+        return language.apply_head(self.language_model, rows[:, None])[:, -1]
+
     def decode(self, token: mx.array, cache: KVCache) -> mx.array:
-        """One more token (1,) -> logits (1, V)."""
-        return self.prefill(self.embed(token), cache)
+        """One more token for each row, (B,) -> logits (B, V)."""
+        return self.prefill(self.embed(token).swapaxes(0, 1), cache)
 
     def make_cache(self) -> KVCache:
         """Empty KV caches, one per layer."""

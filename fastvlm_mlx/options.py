@@ -92,7 +92,7 @@ class GenerationOptions:
         """From what a caller writes: `stop` may be one string, and `resolution` one
         number or a text such as "512x768".
         """
-        known = {field.name for field in fields(cls)}
+        known = option_names()
         unknown = sorted(given.keys() - known)
         if unknown:
             raise OptionError(
@@ -107,6 +107,11 @@ class GenerationOptions:
         elif isinstance(resolution, list):
             given["resolution"] = tuple(resolution)
         return cls(**given)
+
+
+def option_names() -> set[str]:
+    """The fields of GenerationOptions."""
+    return {field.name for field in fields(GenerationOptions)}
 
 
 def parse_resolution(text: str) -> tuple[int, int]:

@@ -45,8 +45,13 @@ class Reading:
             restore(self._cache, request.prefix.states)
         return self._cache, request.inputs_embeds(self._model)
 
-    def keep_prompt(self) -> None:
-        """Keep the prompt, now that it is read, for requests that begin as it does."""
+    def keep_prompt(self, cache: KVCache | None = None) -> None:
+        """Keep the prompt, now that it is read, for requests that begin as it does.
+
+        Args:
+            cache: where it was read, if that was beside others.
+        """
+        self._cache = cache or self._cache
         self._remember(self._request.keys)
 
     def shrink(self, cache: KVCache) -> KVCache:

@@ -1,10 +1,11 @@
 """A request made ready: what the language model still has to read, and what it had.
 
-The way of a request: prompt and pictures → keys → the longest beginning read before →
-only the pictures after it are encoded → `Prepared`. From there one answer, or a batch
-of them, goes on.
+The way of a request: `Opened`, with prompt and pictures → keys → the longest beginning
+read before → only the pictures after it are encoded → `Prepared`. From there one
+answer, or a batch of them, goes on.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +13,38 @@ from .backend import mx
 from .image_encoder import EncodedPicture
 from .model import FastVLMModel
 from .options import GenerationOptions
+from .picture import Picture
 from .prefix_cache import Key, Prefix
 from .prompt import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A request that was checked, its pictures opened; no model had to do with it."""
+
+    prompt: Prompt
+    options: GenerationOptions
+    pictures: tuple[Picture, ...]
+
+    @functools.cached_property
+    def keys(self) -> tuple[Key, ...]:
+        """What stands at each position of the prompt."""
+        return prompt_keys(self.prompt, [picture.digest for picture in self.pictures])
+
+    def pictures_after(self, prefix: Prefix) -> list[Picture]:
+        """Those that have to be encoded, if the prefix need not be read."""
+        missing = pictures_after(self.prompt, len(prefix))
+        return [self.pictures[index] for index, *_ in missing]
+
+    def prepared(
+        self, prefix: Prefix, encoded: Mapping[str, EncodedPicture]
+    ) -> "Prepared":
+        """The request made ready; `encoded` has those pictures by digest."""
+        made = {
+            index: encoded[self.pictures[index].digest]
+            for index, *_ in pictures_after(self.prompt, len(prefix))
+        }
+        return Prepared(self.prompt, self.options, self.keys, prefix, made)
 
 
 @dataclass(frozen=True)

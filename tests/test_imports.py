@@ -56,17 +56,26 @@ RUNTIME = {
     "prefix_cache": "kv_cache",
     "prompt_file": "errors backend kv_cache prefix_cache whole_file",
     "image_encoder": "backend feature_cache model picture",
-    "request": "backend image_encoder model options prefix_cache prompt",
+    "request": "backend image_encoder model options picture prefix_cache prompt",
     "reader": "backend kv_cache language model prefix_cache request",
     "chat_file": "errors backend picture whole_file",
     "chat": "chat_file generate image options picture prompt request stopwatch",
     "caches": "memory feature_cache feature_folder picture prefix_cache",
+    "rows": "backend generate language model",
+    "batch_request": "errors chat generate image options",
+    "batch": (
+        "errors config backend memory image picture image_encoder model options prompt "
+        "generate stopwatch prefix_cache request reader caches rows batch_request"
+    ),
     "engine": (
         "errors config blas backend budget memory image picture image_encoder model "
         "options plan prompt resolve weights generate stopwatch identity kv_cache "
-        "prefix_cache prompt_file request reader caches chat"
+        "prefix_cache prompt_file request reader caches chat batch batch_request"
     ),
-    "__init__": "errors version blas options generate caches chat engine",
+    "jobs": "errors batch_request engine",
+    "__init__": (
+        "errors version blas options generate caches chat batch_request engine"
+    ),
     "cli.terminal": "errors",
     "cli.arguments": "errors config cli.terminal",
     "cli.prompt_cache": "engine",
@@ -79,6 +88,7 @@ RUNTIME = {
         "errors image options generate engine cli.terminal cli.arguments "
         "cli.prompt_cache cli.stats"
     ),
+    "cli.batch": "errors batch jobs engine cli.terminal cli.arguments",
     "cli.quality": "resolve cli.terminal cli.arguments",
     "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",
     "cli.plan": (
@@ -91,8 +101,8 @@ RUNTIME = {
         "options plan resolve roofline weights cli.terminal cli.arguments"
     ),
     "cli": (
-        "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert "
-        "cli.quality cli.plan cli.doctor cli.benchmark"
+        "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.batch "
+        "cli.convert cli.quality cli.plan cli.doctor cli.benchmark"
     ),
     "__main__": "cli",
 }

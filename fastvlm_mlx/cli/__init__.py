@@ -1,6 +1,7 @@
 """The command `fastvlm-mlx`: one parser, and a file for each verb.
 
-Exit codes: 0, 2 for bad usage or input, 1 for failures, 130 after Ctrl-C. Answers
+Exit codes: 0, 2 for bad usage or input, 1 for failures, some lines of a batch among
+them, 130 after Ctrl-C. Answers
 go to standard output, everything about them to standard error. MLX is imported by
 the verbs when they run, so that `--help` does not wait for it.
 """
@@ -12,10 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import benchmark, chat, convert, doctor, generate, plan, quality
+from . import batch, benchmark, chat, convert, doctor, generate, plan, quality
 from .terminal import INTERRUPTED, OK, reader_left, report, say
 
-VERBS = (generate, chat, convert, quality, plan, doctor, benchmark)
+VERBS = (generate, chat, batch, convert, quality, plan, doctor, benchmark)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = logging.WARNING if arguments.quiet else logging.INFO
     logging.getLogger("fastvlm_mlx").setLevel(level)
     try:
-        arguments.run(arguments)
+        code: int = arguments.run(arguments) or OK
         sys.stdout.flush()
     except KeyboardInterrupt:
         return say("stopped", INTERRUPTED)
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             raise
         return report(error)
-    return OK
+    return code
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -112,7 +112,11 @@ class ProgressBar:
 
             scale = self._unit == "B"
             self._bar = tqdm(
-                total=total, unit=self._unit, unit_scale=scale, leave=False
+                total=total,
+                initial=done,
+                unit=self._unit,
+                unit_scale=scale,
+                leave=False,
             )
         self._bar.update(done - self._bar.n)
         if done == total:

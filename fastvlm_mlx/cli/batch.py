@@ -1,0 +1,130 @@
+"""`fastvlm-mlx batch`: answer a file of requests, or ask about a folder of pictures."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import JobError
+from .arguments import (
+    Verbs,
+    add_everywhere,
+    add_limit,
+    add_looking,
+    add_model,
+    add_sampling,
+    chosen_options,
+    model_name,
+)
+from .terminal import FAILURE, OK, ProgressBar, say
+
+if TYPE_CHECKING:
+    from ..engine import FastVLM
+    from ..jobs import JobReport, Task
+
+_JSONL = (".jsonl", ".ndjson")
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Tell the command of this verb."""
+    parser = verbs.add_parser(
+        "batch",
+        help="answer a file of requests, or ask about many pictures",
+        description=(
+            "Answer every line of a JSONL file, or ask one thing about many pictures. "
+            "Each answer is a line of OUTPUT; the same command goes on where an "
+            "earlier one was ended. Exit code 1 says that some lines hold an error."
+        ),
+    )
+    parser.add_argument(
+        "input",
+        nargs="+",
+        metavar="INPUT",
+        help='a .jsonl file with lines such as {"prompt": "…", "images": ["a.jpg"]}; '
+        "or pictures, folders, and patterns in quotes",
+    )
+    parser.add_argument("output", metavar="OUTPUT", help="the .jsonl file of answers")
+    parser.add_argument(
+        "--prompt", metavar="TEXT", help="the question, where a line has none"
+    )
+    parser.add_argument(
+        "--system", metavar="TEXT", help="the system prompt, where a line has none"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=8,
+        metavar="N",
+        help="answers that grow at a time (default 8)",
+    )
+    add_model(parser)
+    add_limit(parser)
+    add_looking(parser)
+    add_sampling(parser)
+    add_everywhere(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Refuse what is wrong before a model is fetched and loaded; then answer."""
+    from ..batch import check_size
+    from ..jobs import run_job
+
+    check_size(arguments.batch_size)
+    model = model_name(arguments)
+    tasks = _tasks(arguments, model)
+    began = time.perf_counter()
+    report = run_job(
+        lambda: _load(arguments, model),
+        tasks,
+        Path(arguments.output),
+        batch_size=arguments.batch_size,
+        progress=ProgressBar(arguments.quiet, unit=" requests"),
+    )
+    if not arguments.quiet:
+        say(_summary(report, time.perf_counter() - began))
+    return FAILURE if report.failed else OK
+
+
+def _load(arguments: argparse.Namespace, model: str) -> "FastVLM":
+    from ..engine import load
+
+    return load(
+        model,
+        revision=arguments.revision,
+        dtype=arguments.dtype,
+        memory_limit=arguments.memory_limit,
+    )
+
+
+def _tasks(arguments: argparse.Namespace, model: str) -> "list[Task]":
+    from ..jobs import tasks_from_jsonl, tasks_from_pictures
+
+    decisive = f"{model} {arguments.revision} {arguments.dtype}"
+    files = [each for each in arguments.input if each.lower().endswith(_JSONL)]
+    if not files and arguments.prompt is None:
+        raise JobError("There is no question; expected --prompt TEXT with pictures.")
+    if not files:
+        return tasks_from_pictures(arguments.input, _defaults(arguments), decisive)
+    if len(arguments.input) > 1:
+        raise JobError(
+            f"{files[0]} came with other inputs; expected one .jsonl file, or pictures."
+        )
+    if Path(files[0]).resolve() == Path(arguments.output).resolve():
+        raise JobError(f"{files[0]} is input and output; expected two files.")
+    return tasks_from_jsonl(Path(files[0]), _defaults(arguments), decisive)
+
+
+def _defaults(arguments: argparse.Namespace) -> dict[str, Any]:
+    defaults = chosen_options(arguments)
+    for name in ("prompt", "system"):
+        if getattr(arguments, name) is not None:
+            defaults[name] = getattr(arguments, name)
+    return defaults
+
+
+def _summary(report: "JobReport", seconds: float) -> str:
+    new = report.lines - report.found
+    earlier = f", {report.found} from earlier runs" if report.found else ""
+    failed = f", {report.failed} with an error" if report.failed else ""
+    return f"{report.lines} lines{earlier}{failed}; {new} in {seconds:.1f} s"
