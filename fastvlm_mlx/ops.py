@@ -43,18 +43,24 @@ def attention(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
 def matmul(x: mx.array, layer: nn.Module) -> mx.array:
     """A Linear without its bias, packed or not: (T, C) -> (T, D)."""
     if isinstance(layer, nn.QuantizedLinear):
-        return mx.quantized_matmul(
-            x,
-            layer.weight,
-            layer.scales,
-            layer.get("biases"),
-            transpose=True,
-            group_size=layer.group_size,
-            bits=layer.bits,
-            mode=layer.mode,
-        )
+        return packed_matmul(x, layer)
     product: mx.array = x @ _transposed(layer)
     return product
+
+
+def packed_matmul(x: mx.array, layer: nn.Module) -> mx.array:
+    """x times the transposed weight of a packed layer: (..., C) -> (..., D)."""
+    cpu = _prefers_cpu_forms(x)
+    product = cpu_forms.packed_matmul if cpu else mx.quantized_matmul
+    return product(
+        x,
+        layer.weight,
+        layer.scales,
+        layer.get("biases"),
+        group_size=layer.group_size,
+        bits=layer.bits,
+        mode=layer.mode,
+    )
 
 
 def add_matmul(residual: mx.array, x: mx.array, layer: nn.Module) -> mx.array:

@@ -17,8 +17,9 @@ from .config import (
     load_config,
     read_weight_map,
 )
-from .dequantize import dense_fits, dequantize
+from .dequantize import prepare
 from .errors import CheckpointError
+from .joined import join_projections
 from .model import FastVLMModel
 
 Weights = Mapping[str, mx.array]
@@ -44,8 +45,10 @@ def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
         [(name, _cast(array, target)) for name, array in weights.items()]
     )
     model.eval()
-    if current() == "cpu" and dense_fits(model):
-        dequantize(model)
+    if current() == "cpu":
+        prepare(model)
+    else:
+        join_projections(model.language_model)
     try:
         mx.eval(model.parameters())
     except RuntimeError as error:  # a file shorter than its header says

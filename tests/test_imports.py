@@ -38,13 +38,17 @@ RUNTIME = {
     "cpu_forms.attention": "backend",
     "cpu_forms.depthwise": "backend",
     "cpu_forms.gelu": "backend",
-    "cpu_forms": "cpu_forms.attention cpu_forms.depthwise cpu_forms.gelu",
+    "cpu_forms.packed": "backend",
+    "cpu_forms": (
+        "cpu_forms.attention cpu_forms.depthwise cpu_forms.gelu cpu_forms.packed"
+    ),
     "ops": "errors config backend cpu_forms",
     "vision": "errors config backend ops",
     "language": "errors config backend ops mlx_lm_door",
     "model": "errors config backend ops vision language",
-    "dequantize": "errors config backend memory",
-    "weights": "errors config backend dequantize model",
+    "joined": "backend mlx_lm_door",
+    "dequantize": "errors config backend memory ops",
+    "weights": "errors config backend dequantize joined model",
     "generate": (
         "errors config backend language mlx_lm_door model options prompt stopping"
     ),
@@ -114,7 +118,7 @@ OTHERS = {
     "mlx.nn": (
         "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
         "fastvlm_mlx.dequantize fastvlm_mlx.weights fastvlm_mlx.ops "
-        "fastvlm_mlx.identity"
+        "fastvlm_mlx.identity fastvlm_mlx.joined"
     ),
     "mlx.utils": (
         "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "

@@ -8,5 +8,6 @@ is tested against it; `ops.py` chooses, and the model does not know.
 from .attention import attention
 from .depthwise import depthwise_conv
 from .gelu import gelu
+from .packed import packed_matmul
 
-__all__ = ["attention", "depthwise_conv", "gelu"]
+__all__ = ["attention", "depthwise_conv", "gelu", "packed_matmul"]
