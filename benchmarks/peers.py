@@ -69,9 +69,7 @@ class Peer:
 
     def close(self) -> None:
         """End the process, which waits for the next line."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 def our_jobs(arguments: argparse.Namespace) -> dict[str, Timed]:
