@@ -5,10 +5,11 @@ before `mlx.core` on Linux.
 """
 
 import functools
+import sys
 import threading
 from typing import Literal
 
-from . import blas
+from . import blas, heap
 
 blas.load()  # must precede the first import of mlx.core in the process
 
@@ -44,6 +45,10 @@ def current() -> Backend:
     if mx.default_device().type == mx.cpu:
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
+
+
+if sys.platform == "linux" and current() == "cpu":
+    heap.keep()  # for the whole process, so before the first large array
 
 
 _WITHOUT_BFLOAT16 = ("applegpu_g13", "applegpu_g14")

@@ -33,21 +33,34 @@ def depthwise_conv(x: mx.array, weight: mx.array, stride: int = 1) -> mx.array:
     return mx.conv2d(x, weight, stride, kernel // 2, groups=channels)
 
 
+def attention(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+    """softmax(q kᵀ) v, unmasked and unscaled: each (B, heads, N, D) -> the same."""
+    if _prefers_cpu_forms(q):
+        return cpu_forms.attention(q, k, v)
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=1.0)
+
+
 def matmul(x: mx.array, layer: nn.Module) -> mx.array:
     """A Linear without its bias, packed or not: (T, C) -> (T, D)."""
     if isinstance(layer, nn.QuantizedLinear):
-        return mx.quantized_matmul(
-            x,
-            layer.weight,
-            layer.scales,
-            layer.get("biases"),
-            transpose=True,
-            group_size=layer.group_size,
-            bits=layer.bits,
-            mode=layer.mode,
-        )
+        return packed_matmul(x, layer)
     product: mx.array = x @ _transposed(layer)
     return product
+
+
+def packed_matmul(x: mx.array, layer: nn.Module) -> mx.array:
+    """x times the transposed weight of a packed layer: (..., C) -> (..., D)."""
+    cpu = _prefers_cpu_forms(x)
+    product = cpu_forms.packed_matmul if cpu else mx.quantized_matmul
+    return product(
+        x,
+        layer.weight,
+        layer.scales,
+        layer.get("biases"),
+        group_size=layer.group_size,
+        bits=layer.bits,
+        mode=layer.mode,
+    )
 
 
 def add_matmul(residual: mx.array, x: mx.array, layer: nn.Module) -> mx.array:

@@ -32,9 +32,9 @@ PEAKS = {
     "Apple M3": Peak(4.1e12, 100e9, _CORES),
     "Apple M3 Pro": Peak(7.4e12, 150e9, _CORES),
     "Apple M3 Max": Peak(16.4e12, 400e9, _CORES),
-    "Apple M4": Peak(4.6e12, 120e9, _CORES),
-    "Apple M4 Pro": Peak(9.2e12, 273e9, _CORES),
-    "Apple M4 Max": Peak(18.4e12, 546e9, _CORES),
+    "Apple M4": Peak(4.0e12, 120e9, _CORES),
+    "Apple M4 Pro": Peak(8.1e12, 273e9, _CORES),
+    "Apple M4 Max": Peak(16.2e12, 546e9, _CORES),
 }
 """By MLX's `device_name`; each chip with all of its GPU cores."""
 

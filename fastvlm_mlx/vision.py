@@ -23,6 +23,7 @@ from .ops import (
     add_bias,
     add_biases,
     add_matmul,
+    attention,
     bias_gelu,
     depthwise_conv,
     gate_gelu,
@@ -167,8 +168,7 @@ class Attention(nn.Module):
     def __call__(self, tokens: mx.array, residual: mx.array, batch: int) -> mx.array:
         """Both (B·N, C); `residual` has the bias of `proj` in it already."""
         q, k, v = self.heads(tokens, batch)
-        # scale 1: the converter multiplied the rows of q by D ** -0.5
-        x = mx.fast.scaled_dot_product_attention(q, k, v, scale=1.0)
+        x = attention(q, k, v)  # the rows of q hold D ** -0.5, from the converter
         x = x.transpose(0, 2, 1, 3).reshape(tokens.shape)
         return add_matmul(residual, x, self.proj)
 

@@ -18,8 +18,9 @@ from .config import (
     load_config,
     read_weight_map,
 )
-from .dequantize import dense_fits, dequantize
+from .dequantize import prepare
 from .errors import CheckpointError
+from .joined import join_projections
 from .memory import memory_size
 from .model import FastVLMModel
 
@@ -54,6 +55,8 @@ def load_model(
     weights = _read_weights(folder)
     model = _assemble(config, weights, str(folder), dtype, limit)
     del weights  # or it would keep them as they are in the file
+    if current() != "cpu":
+        join_projections(model.language_model)
     before_reading(model)
     _read(model, str(folder))
     return model
@@ -87,8 +90,8 @@ def _assemble(
         [(name, _cast(array, target)) for name, array in weights.items()]
     )
     model.eval()
-    if current() == "cpu" and dense_fits(model, limit or memory_size()):
-        dequantize(model, target)
+    if current() == "cpu":
+        prepare(model, target, limit or memory_size())
     return model
 
 

@@ -21,6 +21,7 @@ RUNTIME = {
     "errors": "",
     "version": "",
     "blas": "",
+    "heap": "",
     "mlx_lm_door": "",
     "stopping": "",
     "config": "errors",
@@ -29,20 +30,27 @@ RUNTIME = {
     "plan": "errors config",
     "prompt": "errors config",
     "resolve": "errors config",
-    "backend": "errors blas config",
+    "backend": "errors blas heap config",
     "memory": "config backend",
     "budget": "errors backend memory plan",
     "whole_file": "backend",
     "feature_folder": "backend whole_file",
     "feature_cache": "backend feature_folder",
     "picture": "config image",
-    "cpu_forms": "backend",
+    "cpu_forms.attention": "backend",
+    "cpu_forms.depthwise": "backend",
+    "cpu_forms.gelu": "backend",
+    "cpu_forms.packed": "backend",
+    "cpu_forms": (
+        "cpu_forms.attention cpu_forms.depthwise cpu_forms.gelu cpu_forms.packed"
+    ),
     "ops": "errors config backend cpu_forms",
     "vision": "errors config backend ops",
     "language": "errors config backend ops mlx_lm_door",
     "model": "errors config backend ops vision language",
-    "dequantize": "errors config backend",
-    "weights": "errors config backend dequantize memory model",
+    "joined": "backend mlx_lm_door",
+    "dequantize": "errors config backend ops",
+    "weights": "errors config backend dequantize joined memory model",
     "geometry": "errors config backend model",
     "roofline": "config",
     "doctor": "blas backend memory",
@@ -97,8 +105,8 @@ RUNTIME = {
     ),
     "cli.doctor": "doctor cli.terminal cli.arguments",
     "cli.benchmark": (
-        "errors config backend budget dequantize memory model geometry image measure "
-        "options plan resolve roofline weights cli.terminal cli.arguments"
+        "errors config backend budget dequantize joined memory model geometry image "
+        "measure options plan resolve roofline weights cli.terminal cli.arguments"
     ),
     "cli": (
         "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.batch "
@@ -147,7 +155,7 @@ OTHERS = {
     "mlx.nn": (
         "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
         "fastvlm_mlx.dequantize fastvlm_mlx.weights fastvlm_mlx.ops "
-        "fastvlm_mlx.identity fastvlm_mlx.geometry convert.calibrate"
+        "fastvlm_mlx.identity fastvlm_mlx.geometry fastvlm_mlx.joined convert.calibrate"
     ),
     "mlx.utils": (
         "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "

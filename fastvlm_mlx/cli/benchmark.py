@@ -101,13 +101,16 @@ def _model(
 
 
 def _with_weights(model: "FastVLMModel") -> "FastVLMModel":
-    """As `load_model` leaves one: dense on the CPU, and in memory."""
+    """As `load_model` leaves one: in the backend's form, and in memory."""
     from ..backend import current, mx
-    from ..dequantize import dense_fits, dequantize
+    from ..dequantize import prepare
+    from ..joined import join_projections
     from ..memory import memory_size
 
-    if current() == "cpu" and dense_fits(model, memory_size()):
-        dequantize(model, model.embed_dtype)
+    if current() == "cpu":
+        prepare(model, model.embed_dtype, memory_size())
+    else:
+        join_projections(model.language_model)
     mx.eval(model.parameters())
     return model
 

@@ -1,0 +1,68 @@
+"""Predicted times on Macs nobody here has: `python -m benchmarks.roofline`.
+
+Predictions, not measurements. A part takes the longer of its arithmetic and its memory
+traffic (`benchmarks.work`), at the share of the published peaks that is assumed below.
+Starting kernels is not in it, which makes decoding on the large chips look too good.
+"""
+
+import argparse
+from dataclasses import asdict
+
+from benchmarks import work
+from benchmarks.geometry import LANGUAGE_MODELS
+from benchmarks.harness import report
+from benchmarks.parts import PREFIX, SUFFIX
+from fastvlm_mlx.config import FASTVITHD, TextConfig
+from fastvlm_mlx.roofline import PEAKS, Peak, least_time
+
+ARITHMETIC, BANDWIDTH = 0.7, 0.8
+"""Shares of the peaks that large matmuls and long reads are assumed to reach."""
+
+
+def seconds(cost: work.Work, chip: Peak, weight_bytes: float) -> float:
+    """The longer of arithmetic and memory, with float16 activations."""
+    reached = Peak(ARITHMETIC * chip.flops, BANDWIDTH * chip.bandwidth, chip.source)
+    moved = cost.bytes(2, weight_bytes)
+    return least_time(2 * cost.multiply_adds, moved, reached)
+
+
+def predict(chip: Peak, config: TextConfig, side: int, bits: int) -> dict[str, float]:
+    """Milliseconds of encode, prefill and both, and tokens per second after them."""
+    positions = PREFIX + (side // 64) ** 2 + SUFFIX
+    packed = (bits + 0.5) / 8  # a float16 scale and bias for every 64 weights
+    encode = seconds(work.encode(FASTVITHD, side), chip, 2)
+    prompt = work.language_model(config, positions, positions)
+    prefill = seconds(prompt, chip, packed)
+    token = seconds(work.language_model(config, 1, positions), chip, packed)
+    return {
+        "encode ms": 1000 * encode,
+        "prefill ms": 1000 * prefill,
+        "first token ms": 1000 * (encode + prefill),
+        "tokens/s": 1 / token,
+    }
+
+
+def main() -> None:
+    """Print a table with its assumptions, and a line of JSON."""
+    parser = argparse.ArgumentParser(description="Predict times on Apple's chips.")
+    parser.add_argument("--side", type=int, default=1024)
+    parser.add_argument("--size", choices=LANGUAGE_MODELS, default="0.5B")
+    parser.add_argument("--bits", type=int, default=4)
+    arguments = parser.parse_args()
+    print(
+        f"PREDICTED, {arguments.size} at {arguments.bits} bit, {arguments.side} px, "
+        f"float16, {ARITHMETIC:.0%} of peak FLOP/s and {BANDWIDTH:.0%} of bandwidth"
+    )
+    results = {}
+    config = LANGUAGE_MODELS[arguments.size]
+    for name, chip in PEAKS.items():
+        found = predict(chip, config, arguments.side, arguments.bits)
+        results[name] = {**asdict(chip), **found}
+        peaks = f"{chip.flops / 1e12:5.1f} TFLOP/s {chip.bandwidth / 1e9:4.0f} GB/s"
+        cells = [f"{unit} {value:7.1f}" for unit, value in found.items()]
+        print(f"{name:13} {peaks}   " + "   ".join(cells))
+    report("roofline", results)
+
+
+if __name__ == "__main__":
+    main()

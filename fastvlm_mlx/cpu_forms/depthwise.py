@@ -1,0 +1,131 @@
+"""A depthwise conv for the CPU, where MLX's grouped conv is a plain loop.
+
+A small kernel is a sum of shifted pictures, a large one a matmul over tiles.
+
+Shapes: B batch, H and W pixels, C channels, k kernel side.
+"""
+
+from functools import partial
+
+from ..backend import mx
+
+_SMALL = 3
+"""Kernels up to this side are summed tap by tap; a matmul would be mostly zeros."""
+
+_LARGE = 48
+"""From this many output rows on, wider tiles pay for their larger matrices."""
+
+
+def depthwise_conv(x: mx.array, weight: mx.array, stride: int) -> mx.array:
+    """Convolve each channel with its own kernel, "same" padding, no bias.
+
+    Args:
+        x: (B, H, W, C).
+        weight: (C, k, k, 1), k odd.
+
+    Returns:
+        (B, H/stride, W/stride, C), rounded up.
+    """
+    form = shifted if weight.shape[1] <= _SMALL else tiled
+    return form(x, weight, stride)
+
+
+def shifted(x: mx.array, weight: mx.array, stride: int) -> mx.array:
+    """The sum of k² shifted pictures, each times its tap of the kernel.
+
+    With the rows of the padded picture laid end to end, a shift is another place to
+    begin, and all k² are read in one pass. A stride of 2 reads every other pixel, so
+    even and odd rows and columns are parted first.
+    """
+    batch, height, width, channels = x.shape
+    kernel, reach = weight.shape[1], (weight.shape[1] - 1) // stride
+    rows, columns = -(-height // stride), -(-width // stride)
+    grid = (rows + reach, columns + reach)
+    phases = _phases(x, kernel // 2, stride, grid)  # (stride, stride, pixels, C)
+    count = phases.shape[2] - reach * (grid[1] + 1)
+    taps, weights = [], []
+    for i in range(kernel):
+        for j in range(kernel):
+            start = (i // stride) * grid[1] + j // stride
+            taps.append(phases[i % stride, j % stride, start : start + count])
+            weights.append(weight[:, i, j, 0])
+    total = _weighted_sum(taps, weights)  # (count, C)
+    total = mx.pad(total, [(0, phases.shape[2] - count), (0, 0)])
+    return total.reshape(batch, *grid, channels)[:, :rows, :columns]
+
+
+def _phases(x: mx.array, before: int, stride: int, grid: tuple[int, int]) -> mx.array:
+    """Pad, and part the pixels by row and column modulo the stride."""
+    batch, height, width, channels = x.shape
+    after = [stride * grid[i] - x.shape[1 + i] - before for i in (0, 1)]
+    x = mx.pad(x, [(0, 0), (before, after[0]), (before, after[1]), (0, 0)])
+    x = x.reshape(batch, grid[0], stride, grid[1], stride, channels)
+    return x.transpose(2, 4, 0, 1, 3, 5).reshape(stride, stride, -1, channels)
+
+
+@partial(mx.compile, shapeless=True)
+def _weighted_sum(arrays: list[mx.array], weights: list[mx.array]) -> mx.array:
+    """Summed in pairs: `mx.compile` fuses chains of limited depth."""
+    terms = [array * weight for array, weight in zip(arrays, weights, strict=True)]
+    while len(terms) > 1:
+        odd = terms[len(terms) // 2 * 2 :]
+        terms = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)] + odd
+    return terms[0]
+
+
+def tiled(x: mx.array, weight: mx.array, stride: int) -> mx.array:
+    """One batched matmul over tiles of the picture.
+
+    The outputs of a small tile depend linearly on the patch under it, so each
+    channel is a banded matrix from patches to tiles, and all its tiles one matmul.
+    """
+    batch, height, width, channels = x.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    tile = (4, 8) if rows >= _LARGE else (4, 4)
+    grid = (-(-rows // tile[0]), -(-columns // tile[1]))
+    patches = _patches(x, weight.shape[1], stride, tile, grid)
+    tiles = patches @ _banded(weight, stride, tile)  # (B, C, tiles, tile size)
+    tiles = tiles.reshape(batch, channels, *grid, *tile)
+    joined = tiles.transpose(0, 2, 4, 3, 5, 1)  # (B, grid, tile, grid, tile, C)
+    joined = joined.reshape(batch, grid[0] * tile[0], grid[1] * tile[1], channels)
+    return joined[:, :rows, :columns]
+
+
+def _patches(
+    x: mx.array, kernel: int, stride: int, tile: tuple[int, int], grid: tuple[int, int]
+) -> mx.array:
+    """Every tile's patch, overlapping its neighbours: (B, C, tiles, patch size)."""
+    batch, height, width, channels = x.shape
+    before = kernel // 2
+    sides = [(grid[i] * tile[i] - 1) * stride + kernel for i in (0, 1)]
+    after = (sides[0] - height - before, sides[1] - width - before)
+    if min(after) < 0:  # a stride of 2 leaves the last row or column unread
+        x = x[:, : height + min(after[0], 0), : width + min(after[1], 0)]
+        after = (max(after[0], 0), max(after[1], 0))
+    edges = [(0, 0), (0, 0), (before, after[0]), (before, after[1])]
+    planes = mx.contiguous(mx.pad(x.transpose(0, 3, 1, 2), edges))  # (B, C, *sides)
+    row, plane = sides[1], sides[0] * sides[1]
+    patch = _patch_size(kernel, stride, tile)
+    views = mx.as_strided(
+        planes,
+        (batch, channels, *grid, *patch),
+        (channels * plane, plane, tile[0] * stride * row, tile[1] * stride, row, 1),
+    )
+    return views.reshape(batch, channels, grid[0] * grid[1], patch[0] * patch[1])
+
+
+def _banded(weight: mx.array, stride: int, tile: tuple[int, int]) -> mx.array:
+    """Each channel's matrix from a patch to a tile: (C, patch size, tile size)."""
+    channels, kernel = weight.shape[0], weight.shape[1]
+    patch = _patch_size(kernel, stride, tile)
+    weight = weight.squeeze(-1)  # (C, k, k)
+    columns = []
+    for top in range(0, tile[0] * stride, stride):
+        for left in range(0, tile[1] * stride, stride):
+            below, right = patch[0] - kernel - top, patch[1] - kernel - left
+            columns.append(mx.pad(weight, [(0, 0), (top, below), (left, right)]))
+    return mx.stack(columns, axis=-1).reshape(channels, -1, len(columns))
+
+
+def _patch_size(kernel: int, stride: int, tile: tuple[int, int]) -> tuple[int, int]:
+    return (tile[0] - 1) * stride + kernel, (tile[1] - 1) * stride + kernel

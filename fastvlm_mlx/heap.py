@@ -1,0 +1,26 @@
+"""Memory that stays in the process once it was there, on Linux.
+
+MLX's CPU backend asks malloc for every result. glibc maps each large block freshly
+and returns it when it is freed, so every page of every activation is faulted in and
+zeroed by the kernel before it is written: more than half of an encode's time
+(benchmarks/README.md). Kept on the heap, freed blocks are used again as they are. The
+process then stays as large as it once was.
+"""
+
+import ctypes
+
+# glibc, malloc.h; the numbers are part of its ABI
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+
+
+def keep() -> bool:
+    """Let freed memory be used again; False where malloc is not glibc's."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = {
+        _M_MMAP_MAX: 0,
+        _M_TRIM_THRESHOLD: 2**31 - 1,
+        _M_ARENA_MAX: 1,  # the heaps of other threads end at 64 MB
+    }
+    return all(mallopt(name, value) == 1 for name, value in settings.items())

@@ -1,0 +1,92 @@
+"""The benchmarks' own arithmetic, and the pipe to a peer; nothing is timed."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import pytest
+
+from benchmarks import work
+from benchmarks.geometry import LANGUAGE_MODELS
+from benchmarks.graph import count, one_kernel_each
+from benchmarks.peers import Peer, Unavailable
+from benchmarks.roofline import predict
+from fastvlm_mlx import blas
+from fastvlm_mlx.backend import mx
+from fastvlm_mlx.config import FASTVITHD, TextConfig
+from fastvlm_mlx.roofline import PEAKS
+
+
+def test_multiply_adds_of_an_encode() -> None:
+    """FastViTHD: 243 G at 1024 pixels and 125 M parameters."""
+    whole = work.encode(FASTVITHD, 1024)
+    assert whole.multiply_adds == pytest.approx(243e9, rel=0.01)
+    assert 120e6 < whole.weights < 130e6
+    quarter = work.encode(FASTVITHD, 512)
+    assert quarter.multiply_adds == pytest.approx(whole.multiply_adds / 4, rel=0.03)
+    assert quarter.weights == whole.weights
+
+
+def test_a_token_reads_every_weight_once() -> None:
+    token = work.language_model(LANGUAGE_MODELS["0.5B"], rows=1, context=1)
+    assert token.weights == pytest.approx(494e6, rel=0.01)
+    assert token.multiply_adds == pytest.approx(token.weights, rel=0.01)
+
+
+def test_a_prediction_is_bound_by_what_is_slower() -> None:
+    found = predict(PEAKS["Apple M1"], LANGUAGE_MODELS["0.5B"], 1024, bits=4)
+    parts = found["encode ms"] + found["prefill ms"]
+    assert found["first token ms"] == pytest.approx(parts)
+    faster = predict(PEAKS["Apple M1 Max"], LANGUAGE_MODELS["0.5B"], 1024, bits=4)
+    # four times the arithmetic, almost six times the bandwidth
+    assert found["encode ms"] / faster["encode ms"] == pytest.approx(4, rel=0.01)
+    assert faster["tokens/s"] / found["tokens/s"] == pytest.approx(400 / 68)
+
+
+def test_views_are_no_kernels() -> None:
+    x = mx.ones((4, 8))
+    weight = mx.ones((8,))
+    mx.eval(x, weight)
+    assert count(mx.exp(x.T)) == {"nodes": 2, "kernels": 1}
+    with one_kernel_each("rms_norm"):
+        assert count(mx.fast.rms_norm(x, weight, 1e-5)) == {"nodes": 1, "kernels": 1}
+
+
+TINY = TextConfig(
+    model_type="qwen2",
+    hidden_size=64,
+    num_hidden_layers=1,
+    intermediate_size=64,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    vocab_size=64,
+    tie_word_embeddings=True,
+)
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    peer = Peer(sys.executable, "mlx-lm", blas.__file__)
+    yield peer
+    peer.close()
+
+
+def test_a_peer_does_its_job_or_says_why_not(peer: Peer) -> None:
+    request = {
+        "job": "prefill",
+        "positions": 5,
+        "dtype": "float32",
+        "bits": 4,
+        "text": asdict(TINY),
+    }
+    assert peer.seconds(request) > 0
+    with pytest.raises(Unavailable, match="encode"):
+        peer.seconds({**request, "job": "encode"})
+    assert peer.seconds({**request, "job": "decode", "tokens": 2}) > 0
+
+
+def test_a_peer_that_cannot_start_is_unavailable() -> None:
+    peer = Peer(sys.executable, "no such peer", None)
+    with pytest.raises(Unavailable, match="ended"):
+        peer.seconds({"job": "prefill"})
+    peer.close()
