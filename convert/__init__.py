@@ -4,6 +4,6 @@ Installed as `fastvlm_mlx.convert`; inside a checkout it is the folder `convert`
 """
 
 from .checkpoint import ConversionReport, convert_checkpoint
-from .quantize import Recipe
+from .recipe import Recipe
 
 __all__ = ["ConversionReport", "Recipe", "convert_checkpoint"]

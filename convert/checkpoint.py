@@ -19,8 +19,9 @@ from fastvlm_mlx.model import FastVLMModel
 from .architecture import describe
 from .layout import Weights
 from .names import TOWER, rename
-from .quantize import Recipe, quantize
+from .quantize import quantize
 from .read import Tensors, read_tensors
+from .recipe import Recipe
 from .rescale import Peaks, measure, rescale
 from .tokenizer import read_tokenizer
 from .tower import fuse_tower
@@ -38,6 +39,7 @@ class ConversionReport:
     parameters: int  # weights of the network, before packing into bits
     bytes_written: int
     peaks: Peaks  # of the tower's activations, on the calibration pictures
+    left: Mapping[str, str]  # matrix not quantized though asked for -> reason
 
     @property
     def bits_per_weight(self) -> float:
@@ -87,9 +89,14 @@ def convert_checkpoint(
     config = _with_shifts(config, peaks)
     parameters = sum(array.size for array in weights.values())
     weights = _cast(weights, dtype)
+    left: Mapping[str, str] = {}
     if recipe is not None:
-        weights = quantize(weights, recipe)
-        config = replace(config, quantization=recipe.config)
+        quantized = quantize(weights, recipe)
+        weights, left = quantized.weights, quantized.left
+        fits_float16 = config.fits_float16 and quantized.fits_float16
+        config = replace(
+            config, quantization=quantized.config, fits_float16=fits_float16
+        )
     report = ConversionReport(
         config=config,
         tensors_read=len(arrays),
@@ -98,6 +105,7 @@ def convert_checkpoint(
         parameters=parameters,
         bytes_written=sum(array.nbytes for array in weights.values()),
         peaks=peaks,
+        left=left,
     )
     del arrays, tensors  # a shard is freed as soon as it is written
     with whole_folder(output, overwrite) as folder:

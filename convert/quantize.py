@@ -1,64 +1,125 @@
-"""Which weights are stored in few bits, and the storing."""
+"""Weights into few bits, as a recipe has it."""
 
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import QuantizationConfig
+from fastvlm_mlx.config import Packing, QuantizationConfig
 from fastvlm_mlx.errors import OptionError
 
 from .layout import Weights
-from .names import LANGUAGE
+from .names import TOWER
+from .recipe import Recipe, part_of
+
+Pack = Callable[[str, mx.array, Packing], Weights]
+"""A matrix by its name, and how to store it -> `weight`, `scales`, `biases`."""
+
+FLOAT16_LOSS = 2.0**-9
+"""How much of the tower's scales float16 may round away, relative."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The tower and the projector keep full precision; the language model does not.
+class Quantized:
+    """Weights with their matrices packed, and what became of each."""
+
+    weights: Weights
+    config: QuantizationConfig
+    left: Mapping[str, str]  # matrix that the recipe covers -> why it stays whole
+    fits_float16: bool  # the tower's scales and biases do, too
+
+
+def pack(name: str, array: mx.array, packing: Packing) -> Weights:
+    """Round a matrix to the nearest values that its groups can express.
+
+    The tower's streams are carried times powers of two (rescale.py), which must make
+    no difference, but MLX bounds scales from below; so there the exponent of the
+    largest weight is kept apart meanwhile.
+    """
+    affine = packing.mode == "affine"
+    scale = _power_of_two(array) if affine and name.startswith(TOWER) else 1.0
+    packed, scales, *biases = mx.quantize(
+        array / scale, packing.group_size, packing.bits, packing.mode
+    )
+    if not affine:
+        return {"weight": packed, "scales": scales}
+    return {"weight": packed, "scales": scales * scale, "biases": biases[0] * scale}
+
+
+def quantize(weights: Weights, recipe: Recipe, pack: Pack = pack) -> Quantized:
+    """Replace each matrix that the recipe covers by its packed form.
 
     Raises:
-        OptionError: bits or group size that MLX has no kernel for.
+        OptionError: there is no matrix that can be packed so.
     """
-
-    bits: int
-    group_size: int = 64
-    embeddings: bool = True  # the embedding and the head too
-
-    def __post_init__(self) -> None:
-        if self.bits not in (4, 8) or self.group_size not in (32, 64, 128):
-            raise OptionError(
-                f"{self.bits} bits in groups of {self.group_size}; "
-                "expected 4 or 8 bits in groups of 32, 64 or 128."
-            )
-
-    @property
-    def config(self) -> QuantizationConfig:
-        """What config.json says about it."""
-        return QuantizationConfig(self.bits, self.group_size)
-
-    def covers(self, name: str, array: mx.array) -> bool:
-        """Whether a weight is quantized: the matrices of the language model."""
-        if not name.startswith(LANGUAGE) or array.ndim != 2:
-            return False
-        outer = name.endswith(("embed_tokens.weight", "lm_head.weight"))
-        return self.embeddings or not outer
-
-
-def quantize(weights: Weights, recipe: Recipe) -> Weights:
-    """Replace each covered `name.weight` by its packed form, scales and biases."""
-    quantized: Weights = {}
-    for name, array in weights.items():
-        if recipe.covers(name, array):
-            quantized |= _quantize(name, array, recipe)
+    matrices = [name for name, array in weights.items() if array.ndim == 2]
+    chosen, left = {}, {}
+    for name, packing in recipe.packings(matrices).items():
+        reason = _reason_to_leave(weights[name], packing)
+        if reason:
+            left[name] = reason
         else:
-            quantized[name] = array
-    return quantized
-
-
-def _quantize(name: str, array: mx.array, recipe: Recipe) -> Weights:
-    if array.shape[1] % recipe.group_size:
+            chosen[name] = packing
+    if not chosen:
         raise OptionError(
-            f"{name} has rows of {array.shape[1]}, which groups of "
-            f"{recipe.group_size} do not divide; choose a smaller --group-size."
+            "No matrix has rows that the groups divide; choose a smaller --group-size."
         )
-    packed, scales, biases = mx.quantize(array, recipe.group_size, recipe.bits)
-    module = name.removesuffix("weight")
-    return {name: packed, f"{module}scales": scales, f"{module}biases": biases}
+    packed: Weights = {}
+    for name, array in weights.items():
+        if name in chosen:
+            module = name.removesuffix("weight")
+            parts = pack(name, array, chosen[name])
+            packed |= {f"{module}{part}": value for part, value in parts.items()}
+        else:
+            packed[name] = array
+    return Quantized(packed, _config(chosen), left, _fits_float16(packed, chosen))
+
+
+def _reason_to_leave(array: mx.array, packing: Packing) -> str | None:
+    if array.shape[1] % packing.group_size:
+        return f"rows of {array.shape[1]}, groups of {packing.group_size}"
+    return None
+
+
+def _config(chosen: Mapping[str, Packing]) -> QuantizationConfig:
+    """What most layers have is the rule; the others are stated one by one."""
+    counts = Counter(chosen.values())
+    rule = max(counts, key=lambda packing: counts[packing])
+    return QuantizationConfig(
+        rule.bits,
+        rule.group_size,
+        rule.mode,
+        layers={
+            name.removesuffix(".weight"): packing
+            for name, packing in chosen.items()
+            if packing != rule
+        },
+    )
+
+
+def _power_of_two(array: mx.array) -> float:
+    """The power of two at or below the largest absolute value; 1 for zeros."""
+    largest = mx.abs(array).max().item()
+    assert isinstance(largest, float)
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 1.0
+
+
+def _fits_float16(packed: Weights, chosen: Mapping[str, Packing]) -> bool:
+    """Scales are far smaller than weights, and the streams' powers of two add to it."""
+    return all(
+        _loss(packed[f"{name.removesuffix('weight')}{kind}"]) <= FLOAT16_LOSS
+        for name, packing in chosen.items()
+        if part_of(name) == "tower" and packing.mode == "affine"
+        for kind in ("scales", "biases")
+    )
+
+
+def _loss(array: mx.array) -> float:
+    """What rounding to float16 takes away, relative to the whole."""
+    exact = array.astype(mx.float32)
+    error = exact - array.astype(mx.float16).astype(mx.float32)
+    loss = mx.linalg.norm(error) / mx.maximum(mx.linalg.norm(exact), 1e-30)
+    value = loss.item()
+    assert isinstance(value, float)
+    return value

@@ -122,7 +122,7 @@ def write_legal(source: Path, config: FastVLMConfig, folder: Path) -> None:
         f"These weights are a modified form of {config.source or 'a checkpoint'}, "
         "made by fastvlm-mlx: training branches, BatchNorm, layer scales and other "
         "constants were folded into neighbouring weights"
-        + (", and the language model was quantized" if config.quantization else "")
+        + (", and matrices were quantized" if config.quantization else "")
         + ".\nThe licence of the original applies"
         + (f": {config.license}" if config.license else "")
         + ".\n"

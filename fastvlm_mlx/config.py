@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -145,21 +145,77 @@ class TextConfig:
             )
 
 
+QuantizationMode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
+
+PACKINGS: dict[QuantizationMode, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "affine": ((2, 3, 4, 5, 6, 8), (32, 64, 128)),
+    "mxfp4": ((4,), (32,)),
+    "nvfp4": ((4,), (16,)),
+    "mxfp8": ((8,), (32,)),
+}
+"""The bits and group sizes of each mode (mlx.core.quantize, MLX 0.32)."""
+
+
 @dataclass(frozen=True)
-class QuantizationConfig:
-    """How quantized weights are stored (mlx.core.quantize)."""
+class Packing:
+    """How one quantized weight is stored (mlx.core.quantize)."""
 
     bits: int
-    group_size: int = 64
-    mode: Literal["affine"] = "affine"
+    group_size: int = 64  # weights of a row that share a scale
+    mode: QuantizationMode = "affine"
 
     def __post_init__(self) -> None:
-        if self.bits not in (2, 3, 4, 5, 6, 8) or self.group_size not in (32, 64, 128):
+        known: dict[str, Any] = dict(PACKINGS)
+        bits, group_sizes = known.get(str(self.mode), ((), ()))
+        if self.bits not in bits or self.group_size not in group_sizes:
             raise ConfigError(
-                f"quantization of {self.bits} bits in groups of {self.group_size}; "
-                "expected 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128."
+                f"quantization mode {self.mode!r} of {self.bits} bits in groups of "
+                f"{self.group_size}; expected {_known_packings()}."
             )
         _check_fields(self)
+
+
+@dataclass(frozen=True)
+class QuantizationConfig(Packing):
+    """How the quantized weights of a checkpoint are stored, as in mlx-lm's configs.
+
+    In config.json a layer that is stored otherwise has an entry of its own beside
+    `bits`, `group_size` and `mode`, under its path in the network.
+    """
+
+    layers: dict[str, Packing] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read the object `quantization` of a config.json."""
+        layers = {
+            path: _build(Packing, stated)
+            for path, stated in values.items()
+            if isinstance(stated, Mapping)
+        }
+        return _build(cls, {**values, "layers": layers})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object `quantization` of a config.json."""
+        values = _plain(self)
+        layers = values.pop("layers")
+        return {**values, **layers}
+
+    def of(self, path: str) -> Packing:
+        """How the layer at a path in the network is stored."""
+        return self.layers.get(path, self)
+
+
+def _known_packings() -> str:
+    return "; ".join(
+        f"{mode} with {_either(bits)} bits in groups of {_either(group_sizes)}"
+        for mode, (bits, group_sizes) in PACKINGS.items()
+    )
+
+
+def _either(numbers: tuple[int, ...]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 @dataclass(frozen=True)
@@ -192,21 +248,30 @@ class FastVLMConfig:
                 f"{FORMAT_VERSION}. Convert the original checkpoint again."
             )
         parts = dict(values)
-        for name, kind in _PARTS.items():
+        for name, build in _PARTS.items():
             if parts.get(name) is not None:
-                parts[name] = _build(kind, parts[name])
+                parts[name] = build(parts[name])
         return _build(cls, parts)
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of a stamped config.json."""
-        return {STAMP: FORMAT_VERSION, "model_type": "fastvlm", **_plain(self)}
+        values = {STAMP: FORMAT_VERSION, "model_type": "fastvlm", **_plain(self)}
+        if self.quantization is not None:
+            values["quantization"] = self.quantization.to_dict()
+        return values
 
 
-_PARTS: dict[str, type] = {
-    "vision_config": VisionConfig,
-    "text_config": TextConfig,
-    "quantization": QuantizationConfig,
+_PARTS: dict[str, Callable[[Any], object]] = {
+    "vision_config": lambda values: _build(VisionConfig, values),
+    "text_config": lambda values: _build(TextConfig, values),
+    "quantization": lambda values: _quantization(values),
 }
+
+
+def _quantization(values: object) -> QuantizationConfig:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"QuantizationConfig needs a JSON object, found {values!r}.")
+    return QuantizationConfig.from_dict(values)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from .backend import mx
 from .memory import host_memory
 
 
-def dequantize(model: nn.Module) -> None:
+def dequantize(model: nn.Module, dtype: mx.Dtype) -> None:
     """Replace every quantized Linear and Embedding of a model by a dense one."""
     leaves = tree_map_with_path(
-        lambda _, module: _dense(module),
+        lambda _, module: _dense(module, dtype),
         model.leaf_modules(),
         is_leaf=nn.Module.is_module,
     )
@@ -34,10 +34,11 @@ def dense_fits(model: nn.Module) -> bool:
     return int(4 * weights) <= host_memory() // 2
 
 
-def _dense(module: nn.Module) -> nn.Module:
+def _dense(module: nn.Module, dtype: mx.Dtype) -> nn.Module:
     if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
         return module
-    weight = _dequantized(module)
+    # affine scales have that dtype already; the other modes give bfloat16, exactly
+    weight = _dequantized(module).astype(dtype)
     rows, columns = weight.shape
     if isinstance(module, nn.QuantizedEmbedding):
         dense: nn.Module = nn.Embedding(rows, columns)

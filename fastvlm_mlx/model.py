@@ -60,7 +60,8 @@ class FastVLMModel(nn.Module):
         ids = (
             token_ids if isinstance(token_ids, mx.array) else mx.array(list(token_ids))
         )
-        return language.embed(self.language_model, ids[None])
+        # mxfp4 and its like give bfloat16, whatever the model computes in
+        return language.embed(self.language_model, ids[None]).astype(self.embed_dtype)
 
     def splice(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import mlx.nn as nn
 from mlx.utils import tree_flatten
@@ -14,6 +14,7 @@ from .config import (
     STAMP,
     WEIGHTS_FILE,
     FastVLMConfig,
+    Packing,
     load_config,
     read_weight_map,
 )
@@ -38,14 +39,14 @@ def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
     config = load_config(folder)
     weights = _read_weights(folder)
     model = _build(config, weights)
-    _check(model, weights, folder)
+    _check(model, weights, config, folder)
     target = pick_dtype(dtype, config.fits_float16)
     model.load_weights(
         [(name, _cast(array, target)) for name, array in weights.items()]
     )
     model.eval()
     if current() == "cpu" and dense_fits(model):
-        dequantize(model)
+        dequantize(model, target)
     try:
         mx.eval(model.parameters())
     except RuntimeError as error:  # a file shorter than its header says
@@ -57,16 +58,32 @@ def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
 
 def _build(config: FastVLMConfig, weights: Weights) -> FastVLMModel:
     model = FastVLMModel(config)
-    if config.quantization:
-        nn.quantize(
-            model,
-            group_size=config.quantization.group_size,
-            bits=config.quantization.bits,
-            mode=config.quantization.mode,
-            # the file says which layers are quantized
-            class_predicate=lambda path, _: f"{path}.scales" in weights,
-        )
+    quantization = config.quantization
+    if quantization is None:
+        return model
+
+    def packing(path: str, _: nn.Module) -> bool | dict[str, Any]:
+        # the file says which layers are quantized, the config how
+        if f"{path}.scales" not in weights:
+            return False
+        return _settings(quantization.of(path))
+
+    try:
+        nn.quantize(model, class_predicate=packing)
+    except ValueError as error:  # groups that do not divide a layer's rows
+        raise CheckpointError(
+            f"The quantization in config.json does not fit its model: {error}"
+        ) from None
     return model
+
+
+def _settings(packing: Packing) -> dict[str, Any]:
+    """A packing in the terms of nn.Module.to_quantized."""
+    return {
+        "bits": packing.bits,
+        "group_size": packing.group_size,
+        "mode": packing.mode,
+    }
 
 
 def _read_weights(folder: Path) -> dict[str, mx.array]:
@@ -100,10 +117,18 @@ def _weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _check(model: FastVLMModel, weights: Weights, folder: Path) -> None:
+def _check(
+    model: FastVLMModel, weights: Weights, config: FastVLMConfig, folder: Path
+) -> None:
     """Name everything missing, extra or misshapen, instead of the first only."""
     expected = dict(tree_flatten(model.parameters()))
-    faults = [f"missing {name}" for name in expected if name not in weights]
+    quantized = config.quantization.layers if config.quantization else {}
+    faults = [
+        f"config.json has a quantization for {path}, which is not quantized"
+        for path in quantized
+        if f"{path}.scales" not in expected
+    ]
+    faults += [f"missing {name}" for name in expected if name not in weights]
     faults += [f"unknown {name}" for name in weights if name not in expected]
     faults += [
         f"{name} has the shape {weights[name].shape}, expected {array.shape}"

@@ -302,7 +302,7 @@ def test_bad_input_is_two_and_one_line(
         ["generate", "--prompt", "x", "--dtype", "int4"],
         ["generate", "--prompt", "x", "--image-mode", "stretch"],
         ["generate", "--prompt", "x", "--frobnicate"],
-        ["convert", "a", "b", "--bits", "5"],
+        ["convert", "a", "b", "--bits", "7"],
     ],
 )
 def test_a_wrong_argument_is_two_and_its_last_line_says_why(
@@ -477,7 +477,7 @@ def test_convert_quantizes(
     golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
 ) -> None:
     words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
-    options = ["--bits", "4", "--group-size", "32", "--keep-embeddings"]
+    options = ["--bits", "4", "--group-size", "32", "--embed-bits", "16"]
     assert cli.main([*words, *options, "--dtype", "float16"]) == 0
     quantization = fastvlm_mlx.load(tmp_path / "out").config.quantization
     assert quantization is not None

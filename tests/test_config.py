@@ -11,6 +11,7 @@ from fastvlm_mlx.config import (
     FORMAT_VERSION,
     STAMP,
     FastVLMConfig,
+    Packing,
     QuantizationConfig,
     TextConfig,
     VisionConfig,
@@ -45,7 +46,13 @@ CONFIG = FastVLMConfig(
     image_token_index=319,
     eos_token_ids=(1, 2),
     max_length=512,
-    quantization=QuantizationConfig(bits=4),
+    quantization=QuantizationConfig(
+        bits=4,
+        layers={
+            "language_model.lm_head": Packing(6, 128),
+            "mm_projector.linear_1": Packing(4, 32, "mxfp4"),
+        },
+    ),
     source="made up",
     license="mit",
 )
@@ -67,6 +74,17 @@ def test_a_config_survives_its_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG.to_dict()))
     assert load_config(tmp_path) == CONFIG
     assert is_converted(tmp_path)
+
+
+def test_packings_stand_as_in_a_config_of_mlx_lm() -> None:
+    """mlx-lm's loader looks a layer's path up beside the general numbers."""
+    assert CONFIG.to_dict()["quantization"] == {
+        "bits": 4,
+        "group_size": 64,
+        "mode": "affine",
+        "language_model.lm_head": {"bits": 6, "group_size": 128, "mode": "affine"},
+        "mm_projector.linear_1": {"bits": 4, "group_size": 32, "mode": "mxfp4"},
+    }
 
 
 def test_what_has_a_default_may_be_left_out() -> None:
@@ -239,7 +257,24 @@ def test_an_unknown_quantization_is_refused(bits: object) -> None:
         FastVLMConfig.from_dict(part("quantization", bits=bits))
 
 
-@pytest.mark.parametrize("mode", ["mystery", None])
+@pytest.mark.parametrize(
+    ("packing", "message"),
+    [
+        ({}, "lacks the key 'bits'"),
+        ({"bits": 1}, "1 bits in groups of 64"),
+        ({"bits": 4, "group_size": 32, "mode": "nvfp4"}, "nvfp4 with 4 bits in groups"),
+        ({"bits": 8, "group_size": 32, "mode": "mxfp4"}, "8 bits in groups of 32"),
+        ({"bits": 4, "group_size": True}, "4 bits in groups of True"),
+    ],
+)
+def test_an_unknown_packing_of_a_layer_is_refused(
+    packing: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FastVLMConfig.from_dict(part("quantization", **{"some.layer": packing}))
+
+
+@pytest.mark.parametrize("mode", ["mystery", None, ["affine"]])
 def test_an_unknown_quantization_mode_is_refused(mode: object) -> None:
     with pytest.raises(ConfigError, match="mode"):
         FastVLMConfig.from_dict(part("quantization", mode=mode))

@@ -89,15 +89,16 @@ CONVERT = {
     "tower": "reparameterize read layout names",
     "tokenizer": "",
     "architecture": "read names tokenizer",
-    "quantize": "layout names",
+    "recipe": "names",
+    "quantize": "layout names recipe",
     "write": "read layout",
     "calibration": "",
     "rescale": "layout calibration",
     "checkpoint": (
-        "reparameterize read layout names tower tokenizer architecture quantize "
-        "rescale write"
+        "reparameterize read layout names tower tokenizer architecture recipe "
+        "quantize rescale write"
     ),
-    "__init__": "checkpoint quantize",
+    "__init__": "checkpoint recipe",
     "__main__": "",  # it is the command, so it alone imports the cli
 }
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,29 @@ def test_whole_numbers_are_no_weights(folder: Path) -> None:
 def test_scales_without_a_quantized_config_are_unknown(folder: Path) -> None:
     write(folder, read(folder) | {FIRST.replace("weight", "scales"): mx.zeros(1)})
     with pytest.raises(CheckpointError, match="unknown mm_projector.linear_1.scales"):
+        load_model(folder)
+
+
+def quantize_config(folder: Path, **quantization: Any) -> None:
+    """Say in config.json that layers are quantized."""
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization"] = {"bits": 4, **quantization}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def test_a_packing_for_a_layer_that_is_not_quantized(folder: Path) -> None:
+    quantize_config(folder, **{"mm_projector.linear_1": {"bits": 8}})
+    message = "quantization for mm_projector.linear_1, which is not quantized"
+    with pytest.raises(CheckpointError, match=message):
+        load_model(folder)
+
+
+def test_groups_that_do_not_divide_a_layer(folder: Path) -> None:
+    weights = read(folder)
+    weights["vision_tower.stem.pointwise.scales"] = mx.zeros((16, 1))
+    write(folder, weights)
+    quantize_config(folder)
+    with pytest.raises(CheckpointError, match="quantization in config.json does not"):
         load_model(folder)
 
 

@@ -23,14 +23,13 @@ from fastvlm_mlx.prompt import Message, Prompt
 from fastvlm_mlx.resolve import EMBEDDED
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
-GROUP_SIZE = 64
 BATCH = 64
 LONGEST_ANSWER = 8  # tokens
 
 PRECISIONS: dict[str, Recipe | None] = {
     "16 bit": None,
-    "8 bit": Recipe(8, GROUP_SIZE),
-    "4 bit": Recipe(4, GROUP_SIZE),
+    "8 bit": Recipe(8),
+    "4 bit": Recipe(4),
 }
 
 Asked = tuple[int, Question]  # the picture's place in the split, and the question

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,43 +24,82 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("output", metavar="OUT", type=Path, help="the folder to write")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument(
-        "--bits", type=int, choices=(4, 8), help="quantize the language model"
-    )
-    parser.add_argument(
-        "--group-size",
-        type=int,
-        choices=(32, 64, 128),
-        help="weights that share a scale (default: 64)",
-    )
-    parser.add_argument(
-        "--keep-embeddings",
-        action="store_true",
-        help="leave the embedding and the head at full precision",
-    )
-    parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         help="store what is not quantized as this (default: lose nothing)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
+    _add_quantization(parser)
     add_everywhere(parser)
     parser.set_defaults(run=run)
+
+
+BITS = (2, 3, 4, 5, 6, 8)
+WHOLE = 16
+
+_PARTS = {
+    "llm": "the layers of the language model (default: --bits)",
+    "embed": "the embedding (default: --bits, but at least 8)",
+    "head": "the head (default: --bits, but at least 8)",
+    "projector": "the projector (default: 16)",
+    "tower": "the Linears of the vision tower (default: 16)",
+}
+
+_SETTINGS = (
+    "group_size",
+    "mode",
+    "calibrate",
+    *(f"{part}_bits" for part in _PARTS),
+)
+
+
+def _add_quantization(parser: argparse.ArgumentParser) -> None:
+    """What is stored in few bits, and how that is judged."""
+    group = parser.add_argument_group("quantization")
+    group.add_argument("--bits", type=int, choices=BITS, help="of the language model")
+    group.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="mixed bits, more where they matter: mixed-2-6, mixed-3-4, mixed-3-6, "
+        "mixed-4-6 or mixed-4-8",
+    )
+    group.add_argument(
+        "--mode",
+        choices=("affine", "mxfp4", "nvfp4", "mxfp8"),
+        help="how numbers are packed (default: affine); the others have bits and groups "
+        "of their own",
+    )
+    group.add_argument(
+        "--group-size",
+        type=int,
+        choices=(32, 64, 128),
+        help="weights that share an affine scale (default: 64)",
+    )
+    for part, what in _PARTS.items():
+        group.add_argument(
+            f"--{part}-bits", type=int, choices=(*BITS, WHOLE), help=f"of {what}"
+        )
+    group.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="round with a view to what the layers see on pictures: better at equal "
+        "size, slower to make",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch if needed, convert, and say what came of it."""
     from ..resolve import download, is_hub_id
 
-    if arguments.bits is None and (arguments.group_size or arguments.keep_embeddings):
-        raise OptionError("--group-size and --keep-embeddings need --bits.")
     converter = importlib.import_module("fastvlm_mlx.convert")
+    recipe = _recipe(arguments, converter)  # refuses before anything is fetched
     source = Path(os.path.expanduser(arguments.source))
     if not os.path.exists(source) and is_hub_id(arguments.source):
         source = download(arguments.source, arguments.revision)
     report = converter.convert_checkpoint(
         source,
         Path(os.path.expanduser(arguments.output)),
-        recipe=_recipe(arguments, converter),
+        recipe=recipe,
         dtype=arguments.dtype,
         overwrite=arguments.overwrite,
         source_name=arguments.source,
@@ -69,13 +109,19 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _recipe(arguments: argparse.Namespace, converter: Any) -> Any:
-    if arguments.bits is None:
+    """The Recipe asked for, or None to keep full precision."""
+    given = {
+        name: value
+        for name in _SETTINGS
+        if (value := getattr(arguments, name)) not in (None, False)
+    }
+    if arguments.recipe is not None and arguments.bits is not None:
+        raise OptionError("--recipe has its own bits; leave --bits out.")
+    if arguments.recipe is not None:
+        return converter.Recipe.named(arguments.recipe, **given)
+    if arguments.bits is None and not given:
         return None
-    return converter.Recipe(
-        arguments.bits,
-        arguments.group_size or 64,
-        embeddings=not arguments.keep_embeddings,
-    )
+    return converter.Recipe(bits=arguments.bits, **given)
 
 
 def _summary(report: Any, output: Path) -> str:
@@ -89,10 +135,21 @@ def _summary(report: Any, output: Path) -> str:
         f"{report.bytes_written / 1e6:.2f} MB, "
         f"{report.bits_per_weight:.2f} bits per weight",
     ]
+    lines += _left_lines(report.left)
     lines.append(f"  float16   {_float16_line(report.peaks)}")
     if report.config.license:
         lines.append(f"  licence   {report.config.license}")
     return "\n".join(lines)
+
+
+def _left_lines(left: Mapping[str, str]) -> list[str]:
+    """What was to be quantized and could not be; every name, so nothing is silent."""
+    if not left:
+        return []
+    head = (
+        f"  left      {len(left)} matrices whole, whose rows the groups do not divide"
+    )
+    return [head, *(f"            - {name}: {why}" for name, why in left.items())]
 
 
 def _float16_line(peaks: Any) -> str:
