@@ -85,7 +85,8 @@ CONVERT = {
     "reparameterize": "",
     "read": "",
     "layout": "reparameterize",
-    "names": "read",
+    "names": "read layout",
+    "packed": "read layout",
     "tower": "reparameterize read layout names",
     "tokenizer": "",
     "architecture": "read names tokenizer",
@@ -94,10 +95,10 @@ CONVERT = {
     "write": "read layout",
     "calibration": "",
     "rescale": "layout calibration",
-    "checkpoint": (
-        "reparameterize read layout names tower tokenizer architecture recipe "
-        "quantize rescale write"
-    ),
+    "card": "",
+    "mlx_vlm": "reparameterize layout names packed tokenizer rescale write",
+    "fold": "read layout names packed tower tokenizer architecture rescale",
+    "checkpoint": ("layout packed recipe quantize rescale write card mlx_vlm fold"),
     "__init__": "checkpoint recipe",
     "__main__": "",  # it is the command, so it alone imports the cli
 }
@@ -114,10 +115,11 @@ OTHERS = {
         "fastvlm_mlx.identity"
     ),
     "mlx.utils": (
-        "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "
-        "convert.checkpoint"
+        "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights convert.fold"
     ),
-    "numpy": "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration",
+    "numpy": (
+        "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.mlx_vlm"
+    ),
     "safetensors": "convert.read",
     "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",
     "tqdm": "fastvlm_mlx.cli.terminal",
