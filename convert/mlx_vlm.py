@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.config import FastVLMConfig, Packing, TextConfig, VisionConfig
-from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.config import FastVLMConfig, TextConfig, VisionConfig
+from fastvlm_mlx.errors import CheckpointError, OptionError
 
 from .layout import Weights, convolution, interleaved
 from .names import PROJECTOR, TOWER
-from .packed import unpack
 from .reparameterize import BATCH_NORM_EPS
 from .rescale import rescale
 from .tokenizer import END_TOKENS, TokenizerFiles
@@ -43,14 +42,15 @@ def as_mlx_vlm(weights: Weights, config: FastVLMConfig) -> Weights:
     """Rename and unfold a model; `weights` is not changed.
 
     Args:
-        weights: of the runtime; those of the tower may be packed, and become whole.
+        weights: of the runtime; projector and language model may be packed.
 
     Raises:
         CheckpointError: their network cannot express this one.
+        OptionError: the tower is packed.
     """
     _check_expressible(config)
+    _check_whole(weights)
     vision = config.vision_config
-    weights = unpack(weights, _packed_tower(weights, config))
     streams = tuple(-shift for shift in vision.stream_shifts)
     weights = rescale(weights, vision, streams)
     tower = {
@@ -184,13 +184,14 @@ def _check_expressible(config: FastVLMConfig) -> None:
             )
 
 
-def _packed_tower(weights: Weights, config: FastVLMConfig) -> dict[str, Packing]:
-    """Their tower has convs where ours has Linears, so it is written whole."""
-    if config.quantization is None:
-        return {}
-    scales = [name for name in weights if name.endswith(".scales")]
-    layers = [name.removesuffix(".scales") for name in scales if name.startswith(TOWER)]
-    return {layer: config.quantization.of(layer) for layer in layers}
+def _check_whole(weights: Weights) -> None:
+    """Their tower has convs where ours has Linears, and its bias must be exact."""
+    for name in weights:
+        if name.startswith(TOWER) and name.endswith(".scales"):
+            raise OptionError(
+                f"{name.removesuffix('.scales')} is quantized; mlx-vlm has the vision "
+                "tower whole. Leave --tower-bits out, or convert the original."
+            )
 
 
 def _projector(name: str) -> str:

@@ -96,7 +96,7 @@ CONVERT = {
     "calibration": "",
     "rescale": "layout calibration",
     "card": "",
-    "mlx_vlm": "reparameterize layout names packed tokenizer rescale write",
+    "mlx_vlm": "reparameterize layout names tokenizer rescale write",
     "fold": "read layout names packed tower tokenizer architecture rescale",
     "checkpoint": ("layout packed recipe quantize rescale write card mlx_vlm fold"),
     "__init__": "checkpoint recipe",
