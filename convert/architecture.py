@@ -62,8 +62,10 @@ _TEXT_SIZES = (
 )
 
 
-def check_config(folder: Path) -> None:
-    """Refuse a config.json that no model of ours has, before there are weights.
+def read_text_config(folder: Path) -> TextConfig:
+    """The language model that config.json states; no weights are needed for it.
+
+    Whether its head is tied is not known before the tensors are seen.
 
     Raises:
         ConfigError: it is damaged, of another kind, or states impossible sizes.
@@ -72,7 +74,7 @@ def check_config(folder: Path) -> None:
     with _sense(folder):
         text = _text_values(values)
         _check_settings(folder, values, text)
-        text_config_from(text, tied=False)
+        return text_config_from(text, tied=False)
 
 
 def describe(

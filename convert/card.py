@@ -5,6 +5,8 @@ from pathlib import Path
 
 from fastvlm_mlx.config import FastVLMConfig, Packing, QuantizationConfig
 
+from .quality import Quality
+
 CARD = "README.md"
 
 _LAYOUTS = {
@@ -23,12 +25,15 @@ def write_legal(source: Path, config: FastVLMConfig, folder: Path) -> None:
     (folder / "NOTICE").write_text(notice, encoding="utf-8")
 
 
-def write_card(config: FastVLMConfig, folder: Path, layout: str) -> None:
+def write_card(
+    config: FastVLMConfig, folder: Path, layout: str, quality: Quality | None
+) -> None:
     """Write the model card: front matter of the hub, then source, recipe, licence."""
-    (folder / CARD).write_text(_card(config, layout), encoding="utf-8")
+    text = _card(config, layout, quality)
+    (folder / CARD).write_text(text, encoding="utf-8")
 
 
-def _card(config: FastVLMConfig, layout: str) -> str:
+def _card(config: FastVLMConfig, layout: str, quality: Quality | None) -> str:
     name = config.source.rpartition("/")[2] or "FastVLM"
     return "\n".join(
         [
@@ -41,6 +46,7 @@ def _card(config: FastVLMConfig, layout: str) -> str:
             f"- Weights: {_recipe(config.quantization)}.",
             f"- Licence: {config.license or 'that of the original'}; see NOTICE"
             " and, where the original has one, LICENSE.",
+            *_quality(quality),
             "",
         ]
     )
@@ -72,6 +78,18 @@ def _recipe(quantization: QuantizationConfig | None) -> str:
     others = sorted({_bits(each) for each in quantization.layers.values()})
     more = f"; single layers in {', '.join(others)}" if others else ""
     return f"quantized layers in {_bits(quantization)}{more}"
+
+
+def _quality(quality: Quality | None) -> list[str]:
+    if quality is None:
+        return []
+    return [
+        "- Against the same model at full precision, on "
+        f"{quality.samples} built-in questions about drawn pictures: KL divergence "
+        f"{quality.kl_divergence:.2g} nats per token, same first choice at "
+        f"{quality.top1_agreement:.1%} of {quality.positions} positions, perplexity "
+        f"times {quality.perplexity_ratio:.4g}."
+    ]
 
 
 def _bits(packing: Packing) -> str:

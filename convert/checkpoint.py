@@ -5,7 +5,7 @@ once, or dropped for a reason that the report gives.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,9 +18,11 @@ from .fold import Folded, fold
 from .layout import Weights
 from .mlx_vlm import as_mlx_vlm, write_mlx_vlm
 from .packed import Packings, unpack
-from .quantize import quantize
+from .quality import Asked, Quality
+from .questions import JUDGED_SAMPLES
 from .recipe import Recipe
 from .rescale import Peaks
+from .shrink import Shrunk, shrink
 from .write import Progress, check_target, whole_folder, write_config, write_weights
 
 Format = Literal["fused", "mlx-vlm"]
@@ -42,6 +44,8 @@ class ConversionReport:
     packings: Packings  # of the layers that came in few bits
     repacked: bool  # those were unpacked and quantized again
     left: Mapping[str, str]  # matrix not quantized though asked for -> reason
+    quality: Quality | None  # of a quantized model, against the same at full precision
+    unjudged: str | None  # why a quantized model has no quality
 
     @property
     def bits_per_weight(self) -> float:
@@ -59,7 +63,9 @@ def convert_checkpoint(
     dtype: str | None = None,
     overwrite: bool = False,
     source_name: str | None = None,
+    quality_samples: int = JUDGED_SAMPLES,
     progress: Progress = lambda done, total: None,
+    judging: Asked = lambda done, total: None,
     dry_run: bool = False,
 ) -> ConversionReport:
     """Turn a FastVLM folder of any layout into a folder of fused MLX weights.
@@ -74,7 +80,10 @@ def convert_checkpoint(
             loses nothing: folded tensors stay float32, others keep the file's dtype.
         overwrite: replace a model folder at `output`.
         source_name: what the source is called in the result, a hub id for example.
+        quality_samples: built-in questions that a quantized model is judged by; 0
+            does not judge it.
         progress: called with bytes written so far and in all.
+        judging: called with questions answered so far and in all.
         dry_run: do all but the writing.
 
     Raises:
@@ -87,11 +96,13 @@ def convert_checkpoint(
     check_target(output.resolve(), overwrite)
     folded = fold(source, tower, source_name or source.name)
     files = folded.files
-    weights, config, left = _stored(folded, recipe, dtype)
+    samples = 0 if dry_run else quality_samples
+    stored = _stored(folded, recipe, dtype, samples, judging)
+    weights, config = stored.weights, stored.config
     if to == "mlx-vlm":
         weights = as_mlx_vlm(weights, config)
-    report = _report(folded, weights, config, left, recipe)
-    del folded  # a shard is freed as soon as it is written
+    report = _report(folded, stored, weights, repacked=recipe is not None)
+    del folded, stored  # a shard is freed as soon as it is written
     if dry_run:
         return report
     with whole_folder(output, overwrite) as folder:
@@ -101,22 +112,20 @@ def convert_checkpoint(
         if to == "mlx-vlm":
             write_mlx_vlm(config, files, folder)
         write_legal(source, config, folder)
-        write_card(config, folder, to)
+        write_card(config, folder, to, report.quality)
     return report
 
 
 def _stored(
-    folded: Folded, recipe: Recipe | None, dtype: str | None
-) -> tuple[Weights, FastVLMConfig, Mapping[str, str]]:
-    """Weights as they are to be stored, the config that says how, and what was left."""
+    folded: Folded, recipe: Recipe | None, dtype: str | None, samples: int, asked: Asked
+) -> Shrunk:
+    """Weights as they are to be stored, the config that says how, and what it costs."""
     config = folded.config
     if recipe is None:
-        return _cast(folded.weights, dtype, folded.packings), config, {}
+        weights = _cast(folded.weights, dtype, folded.packings)
+        return Shrunk(weights, config, {}, None, None)
     whole = _cast(unpack(folded.weights, folded.packings), dtype, {})
-    quantized = quantize(whole, recipe)
-    fits_float16 = config.fits_float16 and quantized.fits_float16
-    config = replace(config, quantization=quantized.config, fits_float16=fits_float16)
-    return quantized.weights, config, quantized.left
+    return shrink(whole, config, folded.files, recipe, samples, asked)
 
 
 def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
@@ -132,14 +141,10 @@ def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
 
 
 def _report(
-    folded: Folded,
-    weights: Weights,
-    config: FastVLMConfig,
-    left: Mapping[str, str],
-    recipe: Recipe | None,
+    folded: Folded, stored: Shrunk, weights: Weights, repacked: bool
 ) -> ConversionReport:
     return ConversionReport(
-        config=config,
+        config=stored.config,
         tensors_read=folded.tensors_read,
         dropped=folded.dropped,
         tensors_written=len(weights),
@@ -147,8 +152,10 @@ def _report(
         bytes_written=sum(array.nbytes for array in weights.values()),
         peaks=folded.peaks,
         packings=folded.packings,
-        repacked=recipe is not None and bool(folded.packings),
-        left=left,
+        repacked=repacked and bool(folded.packings),
+        left=stored.left,
+        quality=stored.quality,
+        unjudged=stored.unjudged,
     )
 
 

@@ -70,7 +70,7 @@ def fold(source: Path, tower: Path | None, source_name: str) -> Folded:
         tensors_read += _add_tower(tensors, tower)
     files = read_tokenizer(source)
     _unpack_tower(tensors, packings)
-    config = describe(source, tensors, files.tokens, source_name, _license(source))
+    config = describe(source, tensors, files.tokens, source_name, license_of(source))
     rest = _rest(tensors, config, packings)
     weights = {**fuse_tower(tensors, config.vision_config), **rest}
     tensors.finish()
@@ -199,7 +199,7 @@ def network(config: FastVLMConfig) -> Weights:
     return dict(tree_flatten(FastVLMModel(config).parameters()))
 
 
-def _license(source: Path) -> str:
+def license_of(source: Path) -> str:
     """The licence that a model card's front matter names."""
     card = source / "README.md"
     text = card.read_text("utf-8", errors="replace") if card.is_file() else ""

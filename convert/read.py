@@ -125,10 +125,7 @@ def read_tensors(folder: Path) -> dict[str, mx.array]:
 
 def _files(folder: Path) -> list[Path]:
     if (folder / INDEX_FILE).is_file():
-        return [
-            _inside(folder, name)
-            for name in sorted(set(read_weight_map(folder).values()))
-        ]
+        return [_present(folder, name) for name in shard_names(folder)]
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
     if (folder / OPEN_CLIP_FILE).is_file():
@@ -157,12 +154,18 @@ def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return sorted(file for pattern in patterns for file in folder.glob(pattern))
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """A shard by its plain file name: an index may not lead out of its folder."""
-    if Path(name).name != name or not name.endswith(".safetensors"):
-        raise CheckpointError(
-            f"{INDEX_FILE} names {name!r}; expected a .safetensors file beside it."
-        )
+def shard_names(folder: Path) -> list[str]:
+    """The files that an index names; it may not lead out of its folder."""
+    names = sorted(set(read_weight_map(folder).values()))
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{INDEX_FILE} names {name!r}; expected a .safetensors file beside it."
+            )
+    return names
+
+
+def _present(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise CheckpointError(f"{folder / name} is missing; {INDEX_FILE} names it.")
     return folder / name

@@ -100,14 +100,15 @@ class Recipe:
     def packings(self, names: Iterable[str]) -> dict[str, Packing]:
         """How each of a network's matrices is stored, those left whole left out."""
         names = list(names)
-        sensitive = _sensitive(names) if self.sensitive_bits else set()
+        more = self.sensitive_bits
+        sensitive = _sensitive(names) if more else set()
         tied = not any(part_of(name) == "head" for name in names)
         found = {}
         for name in names:
             part = part_of(name)
             packing = self._tied if part == "embed" and tied else self.packing(part)
-            if packing and name in sensitive:
-                packing = replace(packing, bits=self.sensitive_bits)
+            if packing and more and name in sensitive:
+                packing = replace(packing, bits=more)
             if packing:
                 found[name] = packing
         return found

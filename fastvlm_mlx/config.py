@@ -165,8 +165,8 @@ class Packing:
     mode: QuantizationMode = "affine"
 
     def __post_init__(self) -> None:
-        known: dict[str, Any] = dict(PACKINGS)
-        bits, group_sizes = known.get(str(self.mode), ((), ()))
+        known = [found for mode, found in PACKINGS.items() if mode == self.mode]
+        bits, group_sizes = known[0] if known else ((), ())
         if self.bits not in bits or self.group_size not in group_sizes:
             raise ConfigError(
                 f"quantization mode {self.mode!r} of {self.bits} bits in groups of "

@@ -36,10 +36,19 @@ def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
     Raises:
         ConfigError, CheckpointError: the folder is not whole.
     """
-    config = load_config(folder)
-    weights = _read_weights(folder)
+    return build_model(load_config(folder), _read_weights(folder), str(folder), dtype)
+
+
+def build_model(
+    config: FastVLMConfig, weights: Weights, source: str, dtype: str | None = None
+) -> FastVLMModel:
+    """Give a network its weights; `source` is what errors call the place they are from.
+
+    Raises:
+        CheckpointError: they are not those of the network.
+    """
     model = _build(config, weights)
-    _check(model, weights, config, folder)
+    _check(model, weights, config, source)
     target = pick_dtype(dtype, config.fits_float16)
     model.load_weights(
         [(name, _cast(array, target)) for name, array in weights.items()]
@@ -51,7 +60,7 @@ def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
         mx.eval(model.parameters())
     except RuntimeError as error:  # a file shorter than its header says
         raise CheckpointError(
-            f"{folder}: the weights cannot be read: {error}"
+            f"{source}: the weights cannot be read: {error}"
         ) from None
     return model
 
@@ -118,7 +127,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _check(
-    model: FastVLMModel, weights: Weights, config: FastVLMConfig, folder: Path
+    model: FastVLMModel, weights: Weights, config: FastVLMConfig, source: str
 ) -> None:
     """Name everything missing, extra or misshapen, instead of the first only."""
     expected = dict(tree_flatten(model.parameters()))
@@ -143,7 +152,7 @@ def _check(
     if faults:
         shown = "; ".join(faults[:5])
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise CheckpointError(f"{folder} does not hold its model: {shown}{more}.")
+        raise CheckpointError(f"{source} does not hold its model: {shown}{more}.")
 
 
 def _cast(array: mx.array, dtype: mx.Dtype) -> mx.array:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -477,11 +478,72 @@ def test_convert_quantizes(
     golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
 ) -> None:
     words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
-    options = ["--bits", "4", "--group-size", "32", "--embed-bits", "16"]
+    options = ["--bits", "4", "--group-size", "32", "--head-bits", "16"]
     assert cli.main([*words, *options, "--dtype", "float16"]) == 0
     quantization = fastvlm_mlx.load(tmp_path / "out").config.quantization
     assert quantization is not None
     assert (quantization.bits, quantization.group_size) == (4, 32)
+    out = capsys.readouterr().out
+    assert re.search(r"quality +KL divergence \S+ nats per token, \S+ at most\n", out)
+    assert "in 32 answers about pictures" in out
+
+
+def test_convert_says_what_it_did_not_quantize_or_judge(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main([*words, "--tower-bits", "8", "--no-quality"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"left +\d+ matrices whole, whose rows the groups do not", out)
+    assert "- vision_tower.stem.pointwise.weight: rows of 16, groups of 64" in out
+    assert "quality   not measured: switched off" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--group-size", "32"], "Nothing would be quantized"),
+        (["--bits", "4", "--recipe", "mixed-4-6"], "--recipe has its own bits"),
+        (["--recipe", "best"], "expected one of mixed-2-6"),
+        (["--recipe", "mixed-3-4", "--llm-bits", "4"], "its own bits"),
+        (["--mode", "mxfp4", "--bits", "8"], "mxfp4 has 4"),
+        (["--mode", "nvfp4", "--group-size", "64"], "nvfp4 has groups of 16"),
+        (["--mode", "mxfp8", "--calibrate"], "Calibrating is for"),
+        (["--calibrate"], "Calibrating is for"),
+        (["--bits", "4", "--quality-samples", "0"], "0 samples; expected 1 to 256"),
+        (["--bits", "4", "--quality-samples", "999"], "999 samples; expected 1 to"),
+    ],
+)
+def test_convert_refuses_contradictions_before_anything_is_read(
+    tmp_path: Path, capsys: Captured, options: list[str], message: str
+) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["convert", "some/hub-id", str(out), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_quality_of_two_folders(
+    converted_golden: Callable[[str], Path], capsys: Captured
+) -> None:
+    folder = str(converted_golden("apple-train"))
+    assert cli.main(["quality", folder, folder, "--samples", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("KL divergence 0 nats per token, 0 at most\n")
+    assert "same first choice at 100.0% of" in out
+    assert err == ""
+    assert cli.main(["quality", folder, folder, "--samples", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["kl_divergence"] == 0 and found["samples"] == 1
+
+
+def test_quality_needs_two_forms_of_one_model(
+    converted_golden: Callable[[str], Path], capsys: Captured
+) -> None:
+    assert cli.main(["quality", "nano", str(converted_golden("apple-train"))]) == 2
+    assert "have different tokenizers" in capsys.readouterr().err
+    assert cli.main(["quality", "nano", "nano", "--samples", "0"]) == 2
+    assert "0 samples; expected 1 to 256" in capsys.readouterr().err
 
 
 def test_convert_does_not_overwrite_unasked(

@@ -73,14 +73,20 @@ RUNTIME = {
         "errors image options generate engine cli.terminal cli.arguments "
         "cli.prompt_cache cli.stats"
     ),
-    "cli.convert": "errors resolve cli.terminal cli.arguments",
-    "cli": "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert",
+    "cli.quality": "resolve cli.terminal cli.arguments",
+    "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",
+    "cli.inspect": "resolve cli.terminal cli.arguments",
+    "cli": (
+        "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert "
+        "cli.inspect cli.quality"
+    ),
     "__main__": "cli",
 }
 
 # What the converter may import of the runtime, and of itself in this order.
 CONVERT_FROM_RUNTIME = {"errors", "config", "backend", "model", "prompt"}
 CONVERT_FROM_TOWER = {"ops", "vision"}  # rescale alone runs the tower to measure it
+CONVERT_FROM_LOADING = {"image", "memory", "weights"}  # to judge whole models
 CONVERT = {
     "reparameterize": "",
     "read": "",
@@ -92,21 +98,30 @@ CONVERT = {
     "architecture": "read names tokenizer",
     "recipe": "names",
     "quantize": "layout names recipe",
+    "drawings": "",
+    "questions": "drawings",
+    "quality": "questions",
     "write": "read layout",
     "calibration": "",
     "rescale": "layout calibration",
-    "card": "",
+    "shrink": "tokenizer layout recipe quantize quality",
+    "card": "quality",
     "mlx_vlm": "reparameterize layout names tokenizer rescale write",
     "fold": "read layout names packed tower tokenizer architecture rescale",
-    "checkpoint": ("layout packed recipe quantize rescale write card mlx_vlm fold"),
-    "__init__": "checkpoint recipe",
+    "inspection": "read names packed tokenizer architecture fold",
+    "download": "read architecture",
+    "upload": "",
+    "checkpoint": (
+        "layout packed recipe rescale questions quality shrink write card mlx_vlm fold"
+    ),
+    "__init__": ("checkpoint quality questions recipe inspection download upload"),
     "__main__": "",  # it is the command, so it alone imports the cli
 }
 
 # Packages from elsewhere, and the only modules that may import them.
 OTHERS = {
-    "PIL": "fastvlm_mlx.image",
-    "huggingface_hub": "fastvlm_mlx.resolve",
+    "PIL": "fastvlm_mlx.image convert.drawings convert.questions",
+    "huggingface_hub": "convert.download convert.upload",
     "jinja2": "fastvlm_mlx.prompt",
     "mlx.core": "fastvlm_mlx.backend",
     "mlx.nn": (
@@ -115,7 +130,8 @@ OTHERS = {
         "fastvlm_mlx.identity"
     ),
     "mlx.utils": (
-        "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights convert.fold"
+        "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights convert.fold "
+        "convert.quality"
     ),
     "numpy": (
         "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.mlx_vlm"
@@ -216,7 +232,13 @@ def test_convert_imports_its_siblings(module: str) -> None:
 
 @pytest.mark.parametrize("module", CONVERT_FILES)
 def test_convert_imports_of_the_runtime(module: str) -> None:
-    allowed = {"__main__": {"cli"}, "rescale": CONVERT_FROM_TOWER}.get(module, set())
+    special = {
+        "__main__": {"cli"},
+        "rescale": CONVERT_FROM_TOWER,
+        "quality": CONVERT_FROM_LOADING,
+        "shrink": CONVERT_FROM_LOADING,
+    }
+    allowed = special.get(module, set())
     if module != "__main__":
         allowed = allowed | CONVERT_FROM_RUNTIME
     assert own(CONVERT_FILES[module], "fastvlm_mlx") <= allowed
@@ -242,7 +264,7 @@ def test_the_runtime_reaches_the_converter_by_name(module: str) -> None:
     nodes = ast.walk(tree(RUNTIME_FILES[module]))
     names = {node.value for node in nodes if isinstance(node, ast.Constant)}
     if "fastvlm_mlx.convert" in names:
-        assert module in ("resolve", "cli.convert")
+        assert module in ("resolve", "cli.convert", "cli.inspect", "cli.quality")
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=label)

@@ -52,10 +52,15 @@ SIGNATURES = {
         "quantized_kv_start=0)"
     ),
     "convert_checkpoint": (
-        "(source, output, *, recipe=None, dtype=None, overwrite=False, "
-        "source_name=None, progress)"
+        "(source, output, *, tower=None, to='fused', recipe=None, dtype=None, "
+        "overwrite=False, source_name=None, quality_samples=32, progress, judging, "
+        "dry_run=False)"
     ),
-    "Recipe": "(bits, group_size=64, embeddings=True)",
+    "Recipe": (
+        "(bits=None, group_size=None, mode='affine', sensitive_bits=None, "
+        "llm_bits=None, projector_bits=None, tower_bits=None, embed_bits=None, "
+        "head_bits=None, calibrate=False)"
+    ),
 }
 
 
@@ -86,7 +91,18 @@ def test_all_is_the_truth() -> None:
 
 
 def test_the_names_of_the_converter() -> None:
-    assert set(convert.__all__) == {"ConversionReport", "Recipe", "convert_checkpoint"}
+    assert set(convert.__all__) == {
+        "ConversionReport",
+        "Inspection",
+        "Quality",
+        "Recipe",
+        "check_samples",
+        "compare_folders",
+        "convert_checkpoint",
+        "download",
+        "inspect_folder",
+        "upload",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))

@@ -126,7 +126,9 @@ def models(checkpoint: Path, work: Path) -> Iterator[tuple[str, Path | str]]:
     """The checkpoint converted at every precision, then the model in the package."""
     for name, recipe in PRECISIONS.items():
         folder = work / name.replace(" ", "-")
-        convert_checkpoint(checkpoint, folder, recipe=recipe, dtype="float16")
+        convert_checkpoint(
+            checkpoint, folder, recipe=recipe, dtype="float16", quality_samples=0
+        )
         yield name, folder
     yield "shipped", EMBEDDED
 

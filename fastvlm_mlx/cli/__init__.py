@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import chat, convert, generate
+from . import chat, convert, generate, inspect, quality
 from .terminal import INTERRUPTED, OK, reader_left, report, say
 
-VERBS = (generate, chat, convert)
+VERBS = (generate, chat, convert, inspect, quality)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -323,7 +323,9 @@ RECIPES = [
 def test_bits(name: str, tmp_path: Path, recipe: Recipe) -> None:
     """The packed model computes what its own unpacked matrices do."""
     full = convert_checkpoint(GOLDENS / name, tmp_path / "full")
-    few = convert_checkpoint(GOLDENS / name, tmp_path / "few", recipe=recipe)
+    few = convert_checkpoint(
+        GOLDENS / name, tmp_path / "few", recipe=recipe, quality_samples=0
+    )
     assert load_config(tmp_path / "few") == few.config
     assert few.config.quantization is not None
     assert few.parameters == full.parameters
@@ -340,7 +342,9 @@ def test_a_quantized_tower(name: str, tmp_path: Path) -> None:
     """Eight bits change the features a little; what does not fit is told."""
     recipe = Recipe(tower_bits=8, group_size=32)
     convert_checkpoint(GOLDENS / name, tmp_path / "full")
-    few = convert_checkpoint(GOLDENS / name, tmp_path / "few", recipe=recipe)
+    few = convert_checkpoint(
+        GOLDENS / name, tmp_path / "few", recipe=recipe, quality_samples=0
+    )
     assert all(path.startswith("vision_tower.") for path in few.left)
     pixel_values = mx.random.uniform(shape=(1, 128, 128, 3), key=mx.random.key(0))
     before, after = (
@@ -348,7 +352,7 @@ def test_a_quantized_tower(name: str, tmp_path: Path) -> None:
         for folder in ("full", "few")
     )
     error = mx.linalg.norm(after - before) / mx.linalg.norm(before)
-    assert 0 < error.item() < 0.05
+    assert 0 < float(np.array(error)) < 0.05
 
 
 def test_groups_that_fit_nowhere_leave_nothing(name: str, tmp_path: Path) -> None:

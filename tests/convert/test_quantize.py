@@ -73,7 +73,7 @@ def test_no_weight_is_off_by_more_than_half_a_step(
     the end points, which MLX moves so that zero stays representable)."""
     before = weights(rng)[name]
     parts = pack(name, before, Packing(bits, group_size))
-    found = mx.dequantize(*parts_of(parts), group_size=group_size, bits=bits)
+    found = unpack(parts, Packing(bits, group_size))
     groups = np.array(before).reshape(-1, group_size)
     step = np.ptp(groups, axis=1, keepdims=True) / (2**bits - 1)
     error = np.abs(np.array(found).reshape(groups.shape) - groups)
@@ -82,9 +82,16 @@ def test_no_weight_is_off_by_more_than_half_a_step(
     assert error.max() > 0  # packed indeed
 
 
-def parts_of(parts: Weights) -> list[mx.array]:
-    """The arguments of mx.dequantize."""
-    return [parts["weight"], parts["scales"], parts["biases"]]
+def unpack(parts: Weights, packing: Packing) -> mx.array:
+    """What the packed weight stands for."""
+    return mx.dequantize(
+        parts["weight"],
+        parts["scales"],
+        parts.get("biases"),
+        packing.group_size,
+        packing.bits,
+        packing.mode,
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,7 @@ def test_the_scale_of_a_stream_changes_nothing(
 
 def test_zeros_stay_zeros() -> None:
     parts = pack(TOWER, mx.zeros((2, 64)), Packing(4))
-    assert not mx.dequantize(*parts_of(parts), group_size=64, bits=4).any().item()
+    assert not unpack(parts, Packing(4)).any().item()
 
 
 def test_scales_that_float16_would_lose(rng: np.random.Generator) -> None:

@@ -1,6 +1,5 @@
 """Which packing each weight of a network gets, and which settings contradict."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,7 +119,8 @@ def test_a_part_alone(part: Part, few: int) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_left_whole(part: Part) -> None:
-    recipe = replace(Recipe(4, tower_bits=4, projector_bits=4), **{f"{part}_bits": 16})
+    settings: dict[str, Any] = {"tower_bits": 4, "projector_bits": 4}
+    recipe = Recipe(4, **(settings | {f"{part}_bits": 16}))
     assert bits(recipe, network(2))[part] == {WHOLE}
 
 

@@ -294,7 +294,11 @@ def test_the_notice_says_what_was_changed(
     (source / "README.md").write_text("---\nlicense: apple-amlr\n---\n# Model\n")
     recipe = Recipe(4) if quantized else None
     report = convert_checkpoint(
-        source, tmp_path / "out", source_name="some/model", recipe=recipe
+        source,
+        tmp_path / "out",
+        source_name="some/model",
+        recipe=recipe,
+        quality_samples=0,
     )
     notice = (tmp_path / "out" / "NOTICE").read_text()
     assert "some/model" in notice

@@ -144,10 +144,8 @@ def random_model(folder: Path) -> Path:
     text = TextConfig("qwen2", 64, 2, 128, 4, 2, 384)
     config = FastVLMConfig(FASTVITHD, text, 380, golden.eos_token_ids, 512)
     mx.random.seed(0)
-    weights = {
-        name: _draw(name, array)
-        for name, array in tree_flatten(FastVLMModel(config).parameters())
-    }
+    shapes: dict[str, mx.array] = dict(tree_flatten(FastVLMModel(config).parameters()))
+    weights = {name: _draw(name, array) for name, array in shapes.items()}
     for name in [name for name in weights if name.endswith("qkv.bias")]:
         weight = weights[name.replace("bias", "weight")]
         weights[name] = weight @ mx.random.normal((weight.shape[1],)) * 0.1
@@ -169,7 +167,8 @@ def _draw(name: str, array: mx.array) -> mx.array:
         norm = name.endswith("norm.weight")
         return mx.ones_like(array) if norm else 0.1 * mx.random.normal(array.shape)
     fan_in = array.size // array.shape[0]
-    return mx.random.normal(array.shape) * (0.5 * fan_in**-0.5)
+    drawn: mx.array = mx.random.normal(array.shape) * (0.5 * fan_in**-0.5)
+    return drawn
 
 
 def test_the_true_size_without_a_patch(tmp_path: Path) -> None:
