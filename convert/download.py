@@ -84,10 +84,10 @@ def download(
 
 def _fetch_all(repo_id: str, revision: str | None, only_tower: bool) -> Path:
     listing = _list(repo_id, revision)
-    if CONFIG in listing.sizes:
-        folder = _fetch(repo_id, listing, [CONFIG])
-        if not only_tower:
-            _check_config(folder)
+    # by the name of the branch, so that the cache knows it when offline
+    folder = _fetch(repo_id, listing, [CONFIG], revision)
+    if not only_tower:
+        _check_config(folder)
     small = [name for name in listing.sizes if _is_small(name)]
     folder = _fetch(repo_id, listing, small)
     return _fetch(repo_id, listing, _weights(repo_id, listing, folder))
@@ -105,11 +105,13 @@ def _list(repo_id: str, revision: str | None) -> _Listing:
     )
 
 
-def _fetch(repo_id: str, listing: _Listing, names: Iterable[str]) -> Path:
-    """Fetch files of one commit, and check those that were not there before."""
+def _fetch(
+    repo_id: str, listing: _Listing, names: Iterable[str], revision: str | None = ""
+) -> Path:
+    """Fetch those files of one commit that it has, and check what is new here."""
     from huggingface_hub import snapshot_download, try_to_load_from_cache
 
-    names = list(names)
+    names = [name for name in names if name in listing.sizes]
     fresh = [
         name
         for name in names
@@ -118,7 +120,11 @@ def _fetch(repo_id: str, listing: _Listing, names: Iterable[str]) -> Path:
         )
     ]
     folder = Path(
-        snapshot_download(repo_id, revision=listing.commit, allow_patterns=names)
+        snapshot_download(
+            repo_id,
+            revision=listing.commit if revision == "" else revision,
+            allow_patterns=names or ["no file"],
+        )
     )
     for name in fresh:
         _check_file(folder / name, listing.sizes[name], listing.hashes.get(name))
@@ -174,17 +180,16 @@ def _weights(repo_id: str, listing: _Listing, folder: Path) -> list[str]:
 
 
 def _cached(repo_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        return Path(
-            snapshot_download(repo_id, revision=revision, local_files_only=True)
-        )
-    except Exception:
-        raise HubError(
-            f"{repo_id} is not on this disk, and the hub is not asked when offline. "
-            "Leave --offline and HF_HUB_OFFLINE out once, to fetch it."
-        ) from None
+    for name in (CONFIG, WEIGHTS_FILE, OPEN_CLIP_FILE):
+        file = try_to_load_from_cache(repo_id, name, revision=revision)
+        if isinstance(file, str):
+            return Path(file).parent
+    raise HubError(
+        f"{repo_id} is not on this disk, and the hub is not asked when offline. "
+        "Leave --offline and HF_HUB_OFFLINE out once, to fetch it."
+    )
 
 
 def _cached_instead(repo_id: str, revision: str | None, error: Exception) -> Path:
