@@ -326,3 +326,24 @@ def test_the_licence_of_a_model_card(
     (source / "README.md").write_text(card)
     report = convert_checkpoint(source, tmp_path / "out")
     assert report.config.license == expected
+
+
+# --- numbers ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_named(
+    tmp_path: Path, dtype: mx.Dtype, value: float
+) -> None:
+    weights = {"fine": mx.zeros(3), "layer.weight": mx.array([1.0, value], dtype)}
+    with pytest.raises(CheckpointError, match=r"layer\.weight holds values"):
+        write_weights(weights, tmp_path, lambda done, total: None)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_the_largest_numbers_are_numbers(tmp_path: Path, dtype: mx.Dtype) -> None:
+    largest = mx.finfo(dtype).max
+    weights = {"a": mx.array([largest, -largest, 0.0], dtype), "b": mx.zeros((0,))}
+    write_weights(weights, tmp_path, lambda done, total: None)
