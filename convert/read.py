@@ -4,7 +4,10 @@ Files are safetensors, alone or in shards. Arrays are memory-mapped and lazy: un
 something is written only headers have been read. Pickles are never opened.
 """
 
+import json
 import re
+import struct
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,6 +178,7 @@ def _read_file(file: Path) -> dict[str, mx.array]:
     try:
         with safe_open(file, framework="numpy") as header:  # checks the length, too
             _check_dtypes(file, header)
+        _check_names(file)
         arrays = cast(dict[str, mx.array], mx.load(str(file), format="safetensors"))
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         raise CheckpointError(
@@ -192,6 +196,18 @@ def _check_dtypes(file: Path, header: Any) -> None:
                 f"{name} in {file} is stored as {dtype}; expected F32, F16 or BF16. "
                 "Save the checkpoint in one of them."
             )
+
+
+def _check_names(file: Path) -> None:
+    """A name that is there twice: readers silently take one of the two."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = stream.read(length)
+    pairs: list[tuple[str, Any]] = json.loads(header, object_pairs_hook=list)
+    names = Counter(name for name, _ in pairs)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise CheckpointError(f"{twice[0]} is in {file} twice; expected it once.")
 
 
 def _check_index(folder: Path, arrays: dict[str, mx.array]) -> None:
