@@ -88,6 +88,9 @@ FC1, MEAN = (
     for part in ("fc1.weight", "conv.bn.running_mean")
 )
 
+IMPOSSIBLE: tuple[Any, ...] = (-1, 10**9, 10**30, 1.5, "64", [64], {}, True)
+WRONG: tuple[Any, ...] = (-1, "x", [1], float("inf"))
+
 DAMAGES: dict[str, tuple[Damage, str]] = {
     **{
         f"cut at {share}": (cut(share), WEIGHTS)
@@ -151,12 +154,12 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
             "num_key_value_heads",
             "vocab_size",
         )
-        for number in (-1, 10**9, 10**30, 1.5, "64", [64], {}, True)
+        for number in IMPOSSIBLE
     },
     **{
         f"{key} is {number!r}": (states(**{key: number}), r"config\.json|Config")
         for key in ("rms_norm_eps", "rope_theta")
-        for number in (-1, "x", [1], float("inf"))
+        for number in WRONG
     },
     "pictures of 10 pixels": (states(mm_vision_tower="mobileclip_l_10"), "10x10"),
     "pictures without end": (states(mm_vision_tower=f"mobileclip_l_{64**9}"), "Config"),
