@@ -1,4 +1,4 @@
-"""Figures of loss: none for the same model, right for a known one, less with more bits."""
+"""Figures of loss: none for the same model, right for a known one, less with bits."""
 
 import json
 import shutil
