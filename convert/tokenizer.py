@@ -52,11 +52,15 @@ VICUNA_TEMPLATE = (
     "The assistant gives helpful, detailed, and polite answers to the user\\'s "
     "questions.' }}{% set turns = messages %}{% endif %}{{ ' ' }}"
     "{% for turn in turns %}{% if turn['role'] == 'assistant' %}"
-    "{{ 'ASSISTANT: ' + turn['content'] + '</s>' }}{% else %}"
+    "{{ 'ASSISTANT:' + turn['content'] + '</s>' }}{% else %}"
     "{{ 'USER: ' + turn['content'] + ' ' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
-"""LLaVA's conversation `vicuna_v1`, for a Llama that ships no template."""
+"""LLaVA's conversation `vicuna_v1`, for a Llama that ships no template.
+
+No space before an answer: answers are tokenized apart, and Llama's tokenizer begins
+every text with one.
+"""
 
 
 @dataclass(frozen=True)
