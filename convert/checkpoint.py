@@ -5,7 +5,7 @@ once, or dropped for a reason that the report gives.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -83,7 +83,7 @@ def convert_checkpoint(
         quality_samples: built-in questions that a quantized model is judged by; 0
             does not judge it.
         progress: called with bytes written so far and in all.
-        judging: called with questions answered so far and in all.
+        judging: called with steps of calibrating and judging done so far and in all.
         dry_run: do all but the writing.
 
     Raises:
@@ -97,6 +97,8 @@ def convert_checkpoint(
     folded = fold(source, tower, source_name or source.name)
     files = folded.files
     samples = 0 if dry_run else quality_samples
+    if recipe is not None and dry_run:
+        recipe = replace(recipe, calibrate=False)  # other values, of the same size
     stored = _stored(folded, recipe, dtype, samples, judging)
     weights, config = stored.weights, stored.config
     if to == "mlx-vlm":

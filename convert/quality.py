@@ -29,7 +29,9 @@ from .questions import JUDGED_SAMPLES, Sample, Set, picture, samples
 LONGEST_ANSWER = 12  # tokens; the end token counts
 
 Asked = Callable[[int, int], None]
-"""Called with the questions answered so far and in all."""
+"""Called with what is done so far and in all: answers, or STEPS of several passes."""
+
+STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,15 @@ def judge(
 def compare_folders(
     first: Path,
     second: Path,
+    *,
     count: int = JUDGED_SAMPLES,
     progress: Asked = lambda done, total: None,
 ) -> Quality:
-    """What the model of one converted folder lost against that of another.
+    """What the second converted folder's model lost against the first one's.
+
+    Args:
+        count: built-in questions to judge with.
+        progress: called with steps done so far and in all.
 
     Raises:
         CheckpointError: the models have different tokenizers.
@@ -159,8 +166,8 @@ def compare_folders(
     """
     _check_tokenizers(first, second)
     dtype = judging_dtype(_parameters(first))
-    given = answers(read_examinee(first, dtype), count, in_halves(progress, 0))
-    return judge(given, read_examinee(second, dtype), in_halves(progress, 1))
+    given = answers(read_examinee(first, dtype), count, in_parts(progress, 0))
+    return judge(given, read_examinee(second, dtype), in_parts(progress, 1))
 
 
 def judging_dtype(parameters: int) -> str | None:
@@ -173,9 +180,11 @@ def judging_dtype(parameters: int) -> str | None:
     return None
 
 
-def in_halves(progress: Asked, part: int) -> Asked:
-    """One of two passes of equal length, as a part (0 or 1) of both."""
-    return lambda done, total: progress(part * total + done, 2 * total)
+def in_parts(progress: Asked, part: int, parts: int = 2) -> Asked:
+    """One of several passes as a part of all; each counts as many STEPS."""
+    return lambda done, total: progress(
+        part * STEPS + done * STEPS // total, parts * STEPS
+    )
 
 
 def _compare(expected: Answer, found: Answer) -> mx.array:

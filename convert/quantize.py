@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastvlm_mlx.backend import mx
@@ -13,21 +13,46 @@ from .layout import Weights
 from .names import TOWER
 from .recipe import Recipe, part_of
 
-Pack = Callable[[str, mx.array, Packing], Weights]
-"""A matrix by its name, and how to store it -> `weight`, `scales`, `biases`."""
-
 FLOAT16_LOSS = 2.0**-9
 """How much of the tower's scales float16 may round away, relative."""
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What a recipe means for the matrices of one network."""
+
+    chosen: Mapping[str, Packing]
+    left: Mapping[str, str]  # matrix that the recipe covers -> why it stays whole
+
+
+@dataclass(frozen=True)
 class Quantized:
-    """Weights with their matrices packed, and what became of each."""
+    """Weights with their matrices packed."""
 
     weights: Weights
     config: QuantizationConfig
-    left: Mapping[str, str]  # matrix that the recipe covers -> why it stays whole
     fits_float16: bool  # the tower's scales and biases do, too
+
+
+def plan(weights: Weights, recipe: Recipe) -> Plan:
+    """Decide about every matrix, by its name and shape.
+
+    Raises:
+        OptionError: there is no matrix that can be packed so.
+    """
+    matrices = [name for name, array in weights.items() if array.ndim == 2]
+    chosen, left = {}, {}
+    for name, packing in recipe.packings(matrices).items():
+        reason = _reason_to_leave(weights[name], packing)
+        if reason:
+            left[name] = reason
+        else:
+            chosen[name] = packing
+    if not chosen:
+        raise OptionError(
+            "No matrix has rows that the groups divide; choose a smaller --group-size."
+        )
+    return Plan(chosen, left)
 
 
 def pack(name: str, array: mx.array, packing: Packing) -> Weights:
@@ -47,33 +72,25 @@ def pack(name: str, array: mx.array, packing: Packing) -> Weights:
     return {"weight": packed, "scales": scales * scale, "biases": biases[0] * scale}
 
 
-def quantize(weights: Weights, recipe: Recipe, pack: Pack = pack) -> Quantized:
-    """Replace each matrix that the recipe covers by its packed form.
+def quantize(
+    weights: Weights,
+    chosen: Mapping[str, Packing],
+    packed: Mapping[str, Weights] | None = None,
+) -> Quantized:
+    """Replace each chosen matrix by its packed form.
 
-    Raises:
-        OptionError: there is no matrix that can be packed so.
+    Args:
+        packed: matrices that have been packed already, by name.
     """
-    matrices = [name for name, array in weights.items() if array.ndim == 2]
-    chosen, left = {}, {}
-    for name, packing in recipe.packings(matrices).items():
-        reason = _reason_to_leave(weights[name], packing)
-        if reason:
-            left[name] = reason
-        else:
-            chosen[name] = packing
-    if not chosen:
-        raise OptionError(
-            "No matrix has rows that the groups divide; choose a smaller --group-size."
-        )
-    packed: Weights = {}
+    done: Weights = {}
     for name, array in weights.items():
-        if name in chosen:
-            module = name.removesuffix("weight")
-            parts = pack(name, array, chosen[name])
-            packed |= {f"{module}{part}": value for part, value in parts.items()}
-        else:
-            packed[name] = array
-    return Quantized(packed, _config(chosen), left, _fits_float16(packed, chosen))
+        if name not in chosen:
+            done[name] = array
+            continue
+        parts = (packed or {}).get(name) or pack(name, array, chosen[name])
+        module = name.removesuffix("weight")
+        done |= {f"{module}{part}": value for part, value in parts.items()}
+    return Quantized(done, _config(chosen), _fits_float16(done, chosen))
 
 
 def _reason_to_leave(array: mx.array, packing: Packing) -> str | None:

@@ -180,7 +180,8 @@ def picture(of: Set, number: int) -> Image.Image:
 
 def _sample(of: Set, number: int) -> Sample:
     _, judged, calibrated = _KINDS[number % len(_KINDS)]
-    questions = judged if of == "judge" else calibrated
     round_, kind = divmod(number, len(_KINDS))
-    question = questions[round_ % len(questions)]
-    return Sample(round_ // len(questions) * len(_KINDS) + kind, question)
+    if of == "calibrate":  # a new picture each time, since what they show is fitted to
+        return Sample(number, calibrated[round_ % len(calibrated)])
+    picture = round_ // len(judged) * len(_KINDS) + kind
+    return Sample(picture, judged[round_ % len(judged)])

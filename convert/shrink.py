@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FastVLMConfig
-from fastvlm_mlx.errors import PromptError
+from fastvlm_mlx.errors import OptionError, PromptError
 from fastvlm_mlx.memory import host_memory
 from fastvlm_mlx.prompt import ChatTokenizer
 from fastvlm_mlx.weights import build_model
 
+from .calibrate import calibrate
 from .layout import Weights
 from .quality import (
     Answer,
@@ -18,11 +20,11 @@ from .quality import (
     Examinee,
     Quality,
     answers,
-    in_halves,
+    in_parts,
     judge,
     judging_dtype,
 )
-from .quantize import quantize
+from .quantize import plan, quantize
 from .recipe import Recipe
 from .tokenizer import TokenizerFiles
 
@@ -50,45 +52,62 @@ def shrink(
 
     Args:
         samples: questions to judge with; 0 does not judge.
-        progress: called with the questions answered so far and in all.
+        progress: called with steps of answering, calibrating and judging done so far
+            and in all.
 
     Raises:
-        OptionError: the recipe fits no matrix.
+        OptionError: the recipe fits no matrix, or the model is too large for this
+            machine to be calibrated.
     """
+    decided = plan(weights, recipe)
     dtype = judging_dtype(_parameters(weights))
+    obstacle = _obstacle(weights, dtype)
+    if recipe.calibrate and obstacle:
+        raise OptionError(f"A model cannot be calibrated here: {obstacle}.")
+    unjudged = obstacle if samples else "switched off"
+    parts = 3 if recipe.calibrate else 2
     given: list[Answer] = []
-    unjudged = _reason_not_to_judge(weights, samples, dtype)
-    if unjudged is None:
-        examinee = _examinee(weights, config, files, dtype)
-        try:
-            given = answers(examinee, samples, in_halves(progress, 0))
-        except PromptError as error:
-            unjudged = f"a built-in question does not fit: {error}"
-        del examinee  # before the second model is built
-    quantized = quantize(weights, recipe)
+    packed: dict[str, Weights] = {}
+    if recipe.calibrate or unjudged is None:
+        whole = _examinee(weights, config, files, dtype)
+        if unjudged is None:
+            given, unjudged = _answers(whole, samples, in_parts(progress, 0, parts))
+        if recipe.calibrate:  # last, since it changes the model
+            packed = calibrate(
+                whole, weights, decided.chosen, in_parts(progress, 1, parts)
+            )
+        del whole  # before the second model is built
+        mx.clear_cache()
+    quantized = quantize(weights, decided.chosen, packed)
     fits_float16 = config.fits_float16 and quantized.fits_float16
     config = replace(config, quantization=quantized.config, fits_float16=fits_float16)
     quality = None
     if given:
         examinee = _examinee(quantized.weights, config, files, dtype)
-        quality = judge(given, examinee, in_halves(progress, 1))
-    return Shrunk(quantized.weights, config, quantized.left, quality, unjudged)
+        quality = judge(given, examinee, in_parts(progress, parts - 1, parts))
+    return Shrunk(quantized.weights, config, decided.left, quality, unjudged)
 
 
-def _reason_not_to_judge(
-    weights: Weights, samples: int, dtype: str | None
-) -> str | None:
-    """Said aloud: a conversion without figures must not look like one with them."""
-    if not samples:
-        return "switched off"
+def _answers(
+    whole: Examinee, samples: int, progress: Asked
+) -> tuple[list[Answer], str | None]:
+    """What the model says at full precision, or why it cannot be asked."""
+    try:
+        return answers(whole, samples, progress), None
+    except PromptError as error:
+        return [], f"a built-in question does not fit the model ({error})"
+
+
+def _obstacle(weights: Weights, dtype: str | None) -> str | None:
+    """Why a whole model cannot be run, said aloud: no figure must not look like one."""
     needed = _parameters(weights) * (4 if dtype == "float32" else 2)
     room = host_memory() // 2
     if needed <= room:
         return None
     return (
-        f"at full precision the model takes {needed / 1e9:.1f} GB, more than half of "
-        f"this machine's memory ({room / 1e9:.1f} GB); to have a figure, convert with "
-        "--bits 8 as well and compare the two folders with `fastvlm-mlx quality`"
+        f"at full precision it takes {needed / 1e9:.1f} GB, more than half of this "
+        f"machine's memory ({room / 1e9:.1f} GB). For a figure, convert with --bits 8 "
+        "as well and compare both folders with `fastvlm-mlx quality`"
     )
 
 

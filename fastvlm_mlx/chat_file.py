@@ -120,4 +120,6 @@ def _picture(pixels: Any, look: dict[str, Any]) -> Picture:
     height, width = look["size"]
     if getattr(pixels, "shape", None) != (height, width, 3) or pixels.dtype != np.uint8:
         raise ValueError("a picture is missing or not of its size")
-    return Picture.of_pixels(pixels, Look((height, width), look["mode"]))
+    return Picture.of_pixels(
+        pixels, Look((height, width), look["mode"], look.get("exact") is True)
+    )

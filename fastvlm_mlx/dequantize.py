@@ -11,7 +11,6 @@ import mlx.nn as nn
 from mlx.utils import tree_map_with_path
 
 from .backend import mx
-from .memory import host_memory
 
 
 def dequantize(model: nn.Module, dtype: mx.Dtype) -> None:
@@ -24,14 +23,14 @@ def dequantize(model: nn.Module, dtype: mx.Dtype) -> None:
     model.update_modules(leaves)
 
 
-def dense_fits(model: nn.Module) -> bool:
-    """Whether a float32 copy would take at most half of this machine's memory."""
+def dense_fits(model: nn.Module, limit: int) -> bool:
+    """Whether a float32 copy would take at most half of a limit in bytes."""
     weights = sum(
         module.weight.size * 32 // module.bits
         for _, module in model.named_modules()
         if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding)
     )
-    return int(4 * weights) <= host_memory() // 2
+    return int(4 * weights) <= limit // 2
 
 
 def _dense(module: nn.Module, dtype: mx.Dtype) -> nn.Module:

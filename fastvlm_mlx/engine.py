@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import backend, blas
+from . import backend, blas, budget, plan
 from .backend import device_lock, mx
 from .caches import Caches, CacheStats
 from .chat import Chat, listed
@@ -54,10 +54,14 @@ class FastVLM:
         *,
         cache_bytes: int | None = None,
         cache_folder: Path | None = None,
+        memory_limit: int | str | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
+        limit = budget.memory_limit(memory_limit)
+        self._machine = budget.this_machine(model.embed_dtype, limit)
+        self._weights_bytes = model.weights_bytes
         self.caches = Caches(cache_bytes, cache_folder, lambda: self._encoder_identity)
         self._encoder = ImageEncoder(model, self.caches.features)
         backend.configure()
@@ -218,7 +222,7 @@ class FastVLM:
         """The beginning that was read before; the last position is always read."""
         return self.caches.prefixes.find(keys[:-1])
 
-    def _check_memory(self, prompt: Prompt, options: GenerationOptions) -> None:
+    def _check_cache(self, prompt: Prompt, options: GenerationOptions) -> None:
         text = self.config.text_config
         width = text.head_dim or text.hidden_size // text.num_attention_heads
         check_bits(options, width)
@@ -227,6 +231,23 @@ class FastVLM:
                 f"The prompt takes {len(prompt)} positions; max_kv_size keeps "
                 f"{options.max_kv_size}. Raise it or shorten the prompt."
             )
+
+    def _check_memory(
+        self,
+        prompt: Prompt,
+        sizes: Sequence[tuple[int, int]],
+        options: GenerationOptions,
+    ) -> None:
+        """Refuse what takes too much; pictures are encoded one after another."""
+        positions = min(len(prompt) + options.max_tokens, self.config.max_length)
+        largest = max(sizes, key=lambda size: size[0] * size[1], default=None)
+        step = self._prefill_step(len(prompt), options)
+        work = plan.Work(largest, positions, prefill_step=step)
+        plan.check(self.config, self._weights_bytes, work, self._machine)
+
+    def _prefill_step(self, positions: int, options: GenerationOptions) -> int:
+        text, item_bytes = self.config.text_config, self.model.embed_dtype.size
+        return options.prefill_step or prefill_step(text, positions, item_bytes)
 
     def _build(
         self,
@@ -241,12 +262,14 @@ class FastVLM:
         looks = [each.look if isinstance(each, Picture) else given for each in images]
         lengths = [self._num_tokens(look.size) for look in looks]
         prompt = self.tokenizer.build(messages, lengths)
-        self._check_memory(prompt, options)
+        self._check_cache(prompt, options)
+        self._check_memory(prompt, [look.size for look in looks], options)
         return prompt
 
     def _look(self, options: GenerationOptions) -> Look:
         size = options.resolution or self.config.vision_config.image_size
-        return Look(size, options.image_mode or self.config.image_mode)
+        mode = options.image_mode or self.config.image_mode
+        return Look(size, mode, options.exact_pixels)
 
     def _num_tokens(self, size: tuple[int, int]) -> int:
         try:
@@ -279,8 +302,7 @@ class FastVLM:
             cache,
             make_sampler(options, text.vocab_size),
             max_tokens,
-            prefill_step=options.prefill_step
-            or prefill_step(text, positions, self.model.embed_dtype.size),
+            prefill_step=self._prefill_step(positions, options),
             on_scheduled=when_scheduled,
             between_steps=reading.shrink,
         )
@@ -308,6 +330,7 @@ def load(
     dtype: str | None = None,
     cache_bytes: int | None = None,
     cache_folder: str | os.PathLike[str] | None = None,
+    memory_limit: int | str | None = None,
 ) -> FastVLM:
     """Load a model.
 
@@ -319,6 +342,10 @@ def load(
         cache_bytes: memory for what requests may share, pictures and prompts; None
             is 5/64 of the memory, 0 keeps nothing.
         cache_folder: where encoded pictures outlive the process.
+        memory_limit: what the model and its work may take, in bytes or as a text such
+            as "6GB"; None is FASTVLM_MLX_MEMORY_LIMIT, or all that arrays may take.
+            A model that does not fit is refused before its weights are read, and a
+            request before its pictures are opened.
 
     Raises:
         FastVLMError: see `fastvlm_mlx.errors`.
@@ -329,10 +356,17 @@ def load(
     folder = resolve(model, revision)
     config = load_config(folder)
     tokenizer = ChatTokenizer(folder, config)
+    limit = budget.memory_limit(memory_limit)
+
+    def check(model: FastVLMModel) -> None:
+        machine = budget.this_machine(model.embed_dtype, limit)
+        plan.check(config, model.weights_bytes, plan.LEAST_WORK, machine)
+
     return FastVLM(
-        load_model(folder, dtype),
+        load_model(folder, dtype, limit, check),
         tokenizer,
         config,
         cache_bytes=cache_bytes,
         cache_folder=None if cache_folder is None else Path(cache_folder),
+        memory_limit=limit,
     )

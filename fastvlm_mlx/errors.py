@@ -7,6 +7,7 @@
     * PromptError      a prompt that cannot be built or does not fit the model
     * OptionError      an argument outside its range
     * CacheError       a saved prompt or conversation that cannot be taken up
+    * MemoryBudgetError  a model or request that takes more memory than there is
     * HubError         a model that could not be downloaded
     * WriteError       a folder that could not be written
 
@@ -45,6 +46,10 @@ class OptionError(FastVLMError):
 
 class CacheError(FastVLMError):
     """A saved prompt or conversation that is damaged or of another model."""
+
+
+class MemoryBudgetError(FastVLMError):
+    """A model or request that takes more memory than there is."""
 
 
 class HubError(FastVLMError):

@@ -49,6 +49,11 @@ def hidden_states(
     return hidden
 
 
+def causal_mask(hidden: mx.array) -> Any:
+    """What a layer of the model takes as its mask for (B, L, D) without a cache."""
+    return mlx_lm("models.base").create_attention_mask(hidden)
+
+
 def apply_head(model: nn.Module, hidden: mx.array) -> mx.array:
     """Hidden states to logits: (B, L, D) -> (B, L, V)."""
     if model.args.tie_word_embeddings:

@@ -7,6 +7,7 @@ model, L positions of a prompt with its pictures expanded, V vocabulary.
 from collections.abc import Sequence
 
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from . import language
 from .backend import mx
@@ -117,3 +118,9 @@ class FastVLMModel(nn.Module):
         """The dtype that the language model computes in."""
         dtype: mx.Dtype = self.language_model.model.norm.weight.dtype
         return dtype
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all weights, read already or not."""
+        weights: dict[str, mx.array] = dict(tree_flatten(self.parameters()))
+        return sum(array.nbytes for array in weights.values())

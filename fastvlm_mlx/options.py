@@ -33,6 +33,7 @@ class GenerationOptions:
 
     resolution: tuple[int, int] | None = None  # (H, W); None is the checkpoint's own
     image_mode: ImageMode | None = None  # None is the checkpoint's own
+    exact_pixels: bool = False  # decode even the largest JPEG in full
 
     use_cache: bool = True  # take up what earlier requests encoded and read
     prefill_step: int | None = None  # positions at a time; None is by the memory
@@ -55,6 +56,7 @@ class GenerationOptions:
         if self.image_mode is not None:
             modes = " or ".join(IMAGE_MODES)
             self._require("image_mode", str, lambda mode: mode in IMAGE_MODES, modes)
+        self._require("exact_pixels", bool, lambda _: True, "True or False")
         self._check_memory()
 
     def _check_memory(self) -> None:

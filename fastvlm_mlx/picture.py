@@ -27,6 +27,7 @@ class Look:
 
     size: tuple[int, int]  # (H, W) in pixels
     mode: ImageMode
+    exact: bool = False  # every pixel of a large JPEG is decoded
 
 
 class Picture:
@@ -93,7 +94,7 @@ def pixel_digest(pixels: Pixels) -> str:
 
 
 def _prepare(source: ImageSource | PictureFile, look: Look, lap: Lap) -> Pixels:
-    image = open_image(source)
+    image = open_image(source, None if look.exact else look.size, look.mode)
     lap("load_image")
     pixels = prepare(image, look.size, look.mode)
     lap("preprocess")

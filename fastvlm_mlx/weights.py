@@ -1,6 +1,6 @@
 """A converted folder in, a model with its weights out; strictly."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,15 +20,29 @@ from .config import (
 )
 from .dequantize import dense_fits, dequantize
 from .errors import CheckpointError
+from .memory import memory_size
 from .model import FastVLMModel
 
 Weights = Mapping[str, mx.array]
 
 
-def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
+READ_BYTES = 1 << 28
+"""Weights that are read at a time. All at once, MLX would hold every tensor twice, as
+it is in the file and as it is computed in."""
+
+
+def load_model(
+    folder: Path,
+    dtype: str | None = None,
+    limit: int | None = None,
+    before_reading: Callable[[FastVLMModel], None] = lambda _: None,
+) -> FastVLMModel:
     """Build the network of a converted folder and give it its weights.
 
     Args:
+        limit: bytes that all may take; None is the machine's.
+        before_reading: called with the network when its weights have their final
+            shapes and none is in memory yet.
         dtype: "float32", "bfloat16" or "float16" to compute in; None picks the
             backend's own. Scales and biases of quantized layers follow it, since
             they decide what the layer's output is.
@@ -36,7 +50,12 @@ def load_model(folder: Path, dtype: str | None = None) -> FastVLMModel:
     Raises:
         ConfigError, CheckpointError: the folder is not whole.
     """
-    return build_model(load_config(folder), _read_weights(folder), str(folder), dtype)
+    weights = _read_weights(folder)
+    model = _assemble(load_config(folder), weights, str(folder), dtype, limit)
+    del weights  # or it would keep them as they are in the file
+    before_reading(model)
+    _read(model, str(folder))
+    return model
 
 
 def build_model(
@@ -47,6 +66,19 @@ def build_model(
     Raises:
         CheckpointError: they are not those of the network.
     """
+    model = _assemble(config, weights, source, dtype, None)
+    _read(model, source)
+    return model
+
+
+def _assemble(
+    config: FastVLMConfig,
+    weights: Weights,
+    source: str,
+    dtype: str | None,
+    limit: int | None,
+) -> FastVLMModel:
+    """The network with its weights in their final shapes, none of them computed."""
     model = _build(config, weights)
     _check(model, weights, config, source)
     target = pick_dtype(dtype, config.fits_float16)
@@ -54,15 +86,26 @@ def build_model(
         [(name, _cast(array, target)) for name, array in weights.items()]
     )
     model.eval()
-    if current() == "cpu" and dense_fits(model):
+    if current() == "cpu" and dense_fits(model, limit or memory_size()):
         dequantize(model, target)
+    return model
+
+
+def _read(model: FastVLMModel, source: str) -> None:
+    """Read what MLX has only noted the place of, the tower first."""
+    waiting: list[mx.array] = []
+    weights: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
     try:
-        mx.eval(model.parameters())
-    except RuntimeError as error:  # a file shorter than its header says
+        for array in weights.values():
+            waiting.append(array)
+            if sum(each.nbytes for each in waiting) >= READ_BYTES:
+                mx.eval(waiting)
+                waiting = []
+        mx.eval(waiting)
+    except RuntimeError as error:  # a file that became shorter meanwhile
         raise CheckpointError(
             f"{source}: the weights cannot be read: {error}"
         ) from None
-    return model
 
 
 def _build(config: FastVLMConfig, weights: Weights) -> FastVLMModel:

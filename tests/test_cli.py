@@ -1,5 +1,6 @@
 """The command as a person types it: streams, exit codes, and never a traceback."""
 
+import dataclasses
 import importlib
 import io
 import json
@@ -16,8 +17,11 @@ import pytest
 from PIL import Image
 
 import fastvlm_mlx
+from benchmarks.memory import narrow
 from fastvlm_mlx import cli, engine
 from fastvlm_mlx.errors import HubError
+from fastvlm_mlx.image import open_ahead
+from fastvlm_mlx.measure import Parts
 
 QUESTION = "What is in this picture?"
 
@@ -71,7 +75,18 @@ def test_importing_does_not_wait_for_libraries(module: str) -> None:
     assert done.stdout.strip() == b"[]"
 
 
-@pytest.mark.parametrize("verb", [[], ["generate"], ["convert"]])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        [],
+        ["generate"],
+        ["chat"],
+        ["convert"],
+        ["plan"],
+        ["doctor"],
+        ["benchmark"],
+    ],
+)
 def test_help_goes_to_standard_output(verb: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([*verb, "--help"])
@@ -168,39 +183,62 @@ def test_every_option_arrives(
     assert seen[name] == expected
 
 
+def test_exact_pixels_is_a_word_alone(
+    ask: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def spy(sources: Any, size: Any, mode: Any, exact: bool) -> Any:
+        seen.append(exact)
+        return open_ahead(sources, size, mode, exact)
+
+    monkeypatch.setattr("fastvlm_mlx.image.open_ahead", spy)
+    assert cli.main(ask) == cli.main([*ask, "--exact-pixels"]) == 0
+    assert seen == [False, True]
+
+
 def test_several_pictures(ask: list[str], picture_file: Path, capsys: Captured) -> None:
     assert cli.main([*ask, "--image", str(picture_file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["image_tokens"] == 8
 
 
-def test_dtype_and_model_arrive(
-    ask: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What a command wants resolved and loaded; it gets no further."""
     seen: list[Any] = []
 
-    def load(model: str, **options: Any) -> Any:
-        seen.append((model, options))
+    def resolve(model: str, revision: str | None = None) -> Path:
+        seen.append((model, revision))
+        return Path(fastvlm_mlx.__file__).parent / "assets" / "nano"
+
+    def load(folder: Path, **options: Any) -> Any:
+        seen.append((folder.name, options))
         raise HubError("enough")
 
+    monkeypatch.setattr("fastvlm_mlx.resolve.resolve", resolve)
     monkeypatch.setattr(engine, "load", load)
+    return seen
+
+
+def test_dtype_and_model_arrive(asked_for: list[Any]) -> None:
     words = ["generate", "--prompt", "x", "--model", "a/b", "--revision", "v2"]
-    assert cli.main([*words, "--dtype", "bfloat16"]) == 1
-    assert seen == [("a/b", {"revision": "v2", "dtype": "bfloat16"})]
+    words += ["--dtype", "bfloat16", "--feature-cache", "there"]
+    assert cli.main(words) == 1
+    assert asked_for == [
+        ("a/b", "v2"),
+        (
+            "nano",
+            {"dtype": "bfloat16", "cache_folder": "there", "memory_limit": None},
+        ),
+    ]
 
 
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])
 def test_without_a_model_nano_is_used_and_said(
-    monkeypatch: pytest.MonkeyPatch, capsys: Captured, quiet: list[str]
+    asked_for: list[Any], capsys: Captured, quiet: list[str]
 ) -> None:
-    seen: list[str] = []
-
-    def load(model: str, **_: Any) -> Any:
-        seen.append(model)
-        raise HubError("enough")
-
-    monkeypatch.setattr(engine, "load", load)
     cli.main(["generate", "--prompt", "x", *quiet])
-    assert seen == ["nano"]
+    assert asked_for[0] == ("nano", None)
     assert ("using the embedded nano" in capsys.readouterr().err) == (not quiet)
 
 
@@ -298,7 +336,8 @@ def test_bad_input_is_two_and_one_line(
     "words",
     [
         [],
-        ["chat"],
+        ["speak"],
+        ["chat", "--prompt", "x"],
         ["generate"],
         ["generate", "--prompt", "x", "--max-tokens", "many"],
         ["generate", "--prompt", "x", "--dtype", "int4"],
@@ -345,6 +384,38 @@ def test_debug_raises(ask: list[str]) -> None:
         cli.main([*ask, "--image", "missing.png", "--debug"])
 
 
+def test_the_first_picture_that_is_wrong_is_named(
+    ask: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    """Though a thread opens them all before the model is there."""
+    for name in ("first.png", "second.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    images = [
+        w for n in ("first", "second") for w in ("--image", f"{tmp_path}/{n}.png")
+    ]
+    assert cli.main([*ask, *images]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert "first.png is not a picture" in err
+
+
+def test_a_wrong_prompt_comes_before_a_wrong_picture(
+    ask: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert cli.main([*ask, "--image", f"{tmp_path}/bad.png", "--prompt", ""]) == 2
+    assert "prompt is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("resolution", ["100", "64000"])
+def test_no_picture_is_opened_for_a_resolution_that_does_not_fit(
+    ask: list[str], resolution: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64,000 pixels a side would be 12 GB of picture."""
+    monkeypatch.setattr("fastvlm_mlx.image.open_ahead", None)
+    assert cli.main([*ask, "--resolution", resolution]) == 2
+
+
 def test_no_traceback_in_a_process_of_its_own(model: str) -> None:
     words = ["generate", "--model", model, "--prompt", "x", "--image", "missing.png"]
     done = run(*words, stdout=subprocess.PIPE)
@@ -372,6 +443,34 @@ def test_ctrl_c_is_130_without_a_traceback(model: str) -> None:
     _, err = process.communicate()
     assert (process.returncode, err) == (130, b"fastvlm-mlx: stopped\n")
 
+
+def test_ctrl_c_does_not_wait_for_a_picture(model: str, picture_file: Path) -> None:
+    """A picture that takes for ever, and a model that is loaded before it."""
+    words = ["generate", "--model", model, "--prompt", "x", "--image"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, *words, str(picture_file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"loaded\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, b"fastvlm-mlx: stopped\n")
+
+
+STUCK = """
+import sys, time
+from fastvlm_mlx import cli, engine, image
+image.prepare = lambda *_: time.sleep(1000)
+load = engine.load
+def loaded(*arguments, **options):
+    vlm = load(*arguments, **options)
+    print("loaded", flush=True)
+    return vlm
+engine.load = loaded
+sys.exit(cli.main())
+"""
 
 ENDLESS = """
 import itertools, sys
@@ -427,7 +526,12 @@ def escaping(monkeypatch: pytest.MonkeyPatch) -> None:
 
     stream: Any = Stream([ESCAPES])
     stream.result = result
-    vlm: Any = type("Fake", (), {"stream": lambda *_, **__: stream})()
+    counts = {field.name: 0 for field in dataclasses.fields(fastvlm_mlx.CacheStats)}
+    contents = {
+        "stream": lambda *_, **__: stream,
+        "cache_stats": fastvlm_mlx.CacheStats(**counts),
+    }
+    vlm: Any = type("Fake", (), contents)()
     monkeypatch.setattr(engine, "load", lambda *_, **__: vlm)
 
 
@@ -663,3 +767,152 @@ def test_inspect_as_json(capsys: Captured) -> None:
 def test_inspect_what_is_no_model(tmp_path: Path, capsys: Captured) -> None:
     assert cli.main(["inspect", str(tmp_path)]) == 2
     assert "has no model.safetensors" in capsys.readouterr().err
+
+
+# --- plan -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["0.5b", "7B", "nano"])
+def test_plan_shows_every_precision_on_every_mac(model: str, capsys: Captured) -> None:
+    assert cli.main(["plan", model]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for mac in ("8 GB", "16 GB", "24 GB", "32 GB", "64 GB"):
+        assert mac in out
+    for bits in (16, 8, 6, 4):
+        assert len(re.findall(rf"^ +{bits}  ", out, re.MULTILINE)) == 2
+
+
+def test_plan_says_where_the_largest_model_fits(capsys: Captured) -> None:
+    assert cli.main(["plan", "7b"]) == 0
+    macs = capsys.readouterr().out.split("On this machine")[0].splitlines()
+    fits = {line.split()[0]: line.split()[-5:] for line in macs if "yes" in line}
+    assert fits["16"] == ["no", "no", "yes", "yes", "yes"]
+    assert fits["4"] == ["yes"] * 5
+
+
+def test_plan_as_json_follows_its_settings(capsys: Captured) -> None:
+    words = ["plan", "0.5b", "--json", "--memory-limit", "1GB"]
+    totals = []
+    for more in ([], ["--resolution", "2048"], ["--context", "9999", "--batch", "9"]):
+        assert cli.main([*words, *more]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["limit"] == 10**9
+        totals.append(found["mac"]["4"]["total"])
+    assert totals[0] < min(totals[1:])
+    assert found["work"] == {"resolution": [1024, 1024], "positions": 9999, "batch": 9}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["missing"],
+        ["0.5b", "--resolution", "100"],
+        ["0.5b", "--context", "0"],
+        ["0.5b", "--batch", "-1"],
+        ["0.5b", "--memory-limit", "much"],
+    ],
+)
+def test_plan_refuses_in_one_line(words: list[str], capsys: Captured) -> None:
+    assert cli.main(["plan", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+
+
+def test_a_model_larger_than_its_limit_is_refused(
+    ask: list[str], capsys: Captured
+) -> None:
+    assert cli.main([*ask, "--memory-limit", "1MB"]) == 2
+    assert "the limit is 1 MB" in capsys.readouterr().err
+
+
+# --- doctor and benchmark ---------------------------------------------------------
+
+
+@pytest.fixture
+def measured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates and parts that nobody has to wait for."""
+    rates = {"float32": 1e11, "bfloat16": 5e9, "float16": 3e9, "memory": 1e10}
+    monkeypatch.setattr("fastvlm_mlx.doctor.rates", lambda: iter(rates.items()))
+
+    def parts(_: Any, config: Any, size: Any, runs: int) -> Any:
+        return Parts(size, 280, 0.05, 0.1166, 0.0505, 0.01)
+
+    monkeypatch.setattr("fastvlm_mlx.measure.measure", parts)
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_doctor_says_what_runs_here(capsys: Captured) -> None:
+    assert cli.main(["doctor"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for part in ("machine", "MLX 0.", "memory", "100.0 GFLOP/s", "10.0 GB/s"):
+        assert part in out
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_doctor_as_json(capsys: Captured) -> None:
+    assert cli.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rates"]["float32"] == 1e11
+    assert found["memory"] > 0 and isinstance(found["advice"], list)
+
+
+def test_benchmark_measures_a_model(model: str, capsys: Captured) -> None:
+    words = ["benchmark", "--model", model, "--resolutions", "64", "128x64"]
+    assert cli.main([*words, "--runs", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["64x64", "128x64"]
+    assert all(float(cell) > 0 for cell in lines[2].split()[1:])
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_benchmark_stands_beside_the_paper_and_the_bound(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(
+        "fastvlm_mlx.geometry.published_config", lambda *_: narrow(bits=4)
+    )
+    monkeypatch.setattr("fastvlm_mlx.cli.benchmark._machine", lambda: "Apple M1 Max")
+    assert cli.main(["benchmark", "--resolutions", "1024", "--bits", "4"]) == 0
+    out = capsys.readouterr().out
+    ours, bound, paper = out.splitlines()[2:5]
+    assert ours.split()[2:] == ["50.0", "116.6", "50.5", "217.1", "10.0"]
+    assert bound.split()[1:3] == ["at", "best"]
+    assert paper.split()[-3:] == ["116.3", "50.5", "166.0"]
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_benchmark_as_json_is_one_object(model: str, capsys: Captured) -> None:
+    words = ["benchmark", "--model", model, "--resolutions", "64", "--json"]
+    assert cli.main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parts"][0]["encode"] == 0.1166
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--runs", "0"],
+        ["--resolutions", "100"],
+        ["--model", "missing"],
+        ["--model", "nano", "--bits", "4"],
+        ["--memory-limit", "100MB"],
+    ],
+)
+def test_benchmark_refuses_in_one_line(words: list[str], capsys: Captured) -> None:
+    assert cli.main(["benchmark", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("measured_at_once")
+def test_benchmark_can_be_stopped(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastvlm_mlx.measure.measure", stopped)
+    assert cli.main(["benchmark", "--model", model]) == 130
+    assert capsys.readouterr().err == "fastvlm-mlx: stopped\n"

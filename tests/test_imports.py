@@ -26,10 +26,12 @@ RUNTIME = {
     "config": "errors",
     "options": "errors config",
     "image": "errors config",
+    "plan": "errors config",
     "prompt": "errors config",
     "resolve": "errors config",
     "backend": "errors blas config",
     "memory": "config backend",
+    "budget": "errors backend memory plan",
     "whole_file": "backend",
     "feature_folder": "backend whole_file",
     "feature_cache": "backend feature_folder",
@@ -39,8 +41,12 @@ RUNTIME = {
     "vision": "errors config backend ops",
     "language": "errors config backend ops mlx_lm_door",
     "model": "errors config backend ops vision language",
-    "dequantize": "errors config backend memory",
-    "weights": "errors config backend dequantize model",
+    "dequantize": "errors config backend",
+    "weights": "errors config backend dequantize memory model",
+    "geometry": "errors config backend model",
+    "roofline": "config",
+    "doctor": "blas backend memory",
+    "measure": "config backend image model",
     "generate": (
         "errors config backend language mlx_lm_door model options prompt stopping"
     ),
@@ -56,9 +62,9 @@ RUNTIME = {
     "chat": "chat_file generate image options picture prompt request stopwatch",
     "caches": "memory feature_cache feature_folder picture prefix_cache",
     "engine": (
-        "errors config blas backend memory image picture image_encoder model options "
-        "prompt resolve weights generate stopwatch identity kv_cache prefix_cache "
-        "prompt_file request reader caches chat"
+        "errors config blas backend budget memory image picture image_encoder model "
+        "options plan prompt resolve weights generate stopwatch identity kv_cache "
+        "prefix_cache prompt_file request reader caches chat"
     ),
     "__init__": "errors version blas options generate caches chat engine",
     "cli.terminal": "errors",
@@ -66,8 +72,8 @@ RUNTIME = {
     "cli.prompt_cache": "engine",
     "cli.stats": "caches generate",
     "cli.generate": (
-        "errors image options generate engine cli.terminal cli.arguments "
-        "cli.prompt_cache cli.stats"
+        "errors config image options resolve generate engine cli.terminal "
+        "cli.arguments cli.prompt_cache cli.stats"
     ),
     "cli.chat": (
         "errors image options generate engine cli.terminal cli.arguments "
@@ -76,9 +82,18 @@ RUNTIME = {
     "cli.quality": "resolve cli.terminal cli.arguments",
     "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",
     "cli.inspect": "resolve cli.terminal cli.arguments",
+    "cli.plan": (
+        "errors config backend budget model geometry options plan resolve "
+        "cli.terminal cli.arguments"
+    ),
+    "cli.doctor": "doctor cli.terminal cli.arguments",
+    "cli.benchmark": (
+        "errors config backend budget dequantize memory model geometry image measure "
+        "options plan resolve roofline weights cli.terminal cli.arguments"
+    ),
     "cli": (
         "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.convert "
-        "cli.inspect cli.quality"
+        "cli.inspect cli.quality cli.plan cli.doctor cli.benchmark"
     ),
     "__main__": "cli",
 }
@@ -86,7 +101,7 @@ RUNTIME = {
 # What the converter may import of the runtime, and of itself in this order.
 CONVERT_FROM_RUNTIME = {"errors", "config", "backend", "model", "prompt"}
 CONVERT_FROM_TOWER = {"ops", "vision"}  # rescale alone runs the tower to measure it
-CONVERT_FROM_LOADING = {"image", "memory", "weights"}  # to judge whole models
+CONVERT_FROM_LOADING = {"memory", "image", "weights"}  # to judge whole models
 CONVERT = {
     "reparameterize": "",
     "read": "",
@@ -104,7 +119,9 @@ CONVERT = {
     "write": "read layout",
     "calibration": "",
     "rescale": "layout calibration",
-    "shrink": "tokenizer layout recipe quantize quality",
+    "gptq": "layout",
+    "calibrate": "layout names questions quality gptq",
+    "shrink": "tokenizer layout recipe quantize quality calibrate",
     "card": "quality",
     "mlx_vlm": "reparameterize layout names tokenizer rescale write",
     "fold": "read layout names packed tower tokenizer architecture rescale",
@@ -120,21 +137,23 @@ CONVERT = {
 
 # Packages from elsewhere, and the only modules that may import them.
 OTHERS = {
-    "PIL": "fastvlm_mlx.image convert.drawings convert.questions",
+    "PIL": ("fastvlm_mlx.image fastvlm_mlx.measure convert.drawings convert.questions"),
     "huggingface_hub": "convert.download convert.upload",
     "jinja2": "fastvlm_mlx.prompt",
     "mlx.core": "fastvlm_mlx.backend",
     "mlx.nn": (
         "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
         "fastvlm_mlx.dequantize fastvlm_mlx.weights fastvlm_mlx.ops "
-        "fastvlm_mlx.identity"
+        "fastvlm_mlx.identity fastvlm_mlx.geometry convert.calibrate"
     ),
     "mlx.utils": (
-        "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights convert.fold "
-        "convert.quality"
+        "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "
+        "fastvlm_mlx.model fastvlm_mlx.geometry "
+        "convert.fold convert.quality convert.calibrate"
     ),
     "numpy": (
-        "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.mlx_vlm"
+        "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.gptq "
+        "convert.mlx_vlm"
     ),
     "safetensors": "convert.read",
     "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",
@@ -236,6 +255,7 @@ def test_convert_imports_of_the_runtime(module: str) -> None:
         "__main__": {"cli"},
         "rescale": CONVERT_FROM_TOWER,
         "quality": CONVERT_FROM_LOADING,
+        "calibrate": {"language"},
         "shrink": CONVERT_FROM_LOADING,
     }
     allowed = special.get(module, set())

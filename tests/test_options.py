@@ -25,6 +25,7 @@ from fastvlm_mlx.options import GenerationOptions, parse_resolution
         ("stop", ()),
         ("stop", ("a", " ")),
         ("image_mode", "crop"),
+        ("exact_pixels", True),
         ("resolution", (64, 128)),
     ],
 )
@@ -91,6 +92,7 @@ def test_outside_its_range_an_option_names_itself(
         ("kv_bits", 4.0),
         ("kv_group_size", None),
         ("quantized_kv_start", None),
+        ("exact_pixels", 1),
     ],
 )
 def test_another_type_is_refused_at_once(name: str, value: object) -> None:

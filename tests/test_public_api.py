@@ -22,6 +22,7 @@ PUBLIC = {
     "HubError",
     "WriteError",
     "ImageError",
+    "MemoryBudgetError",
     "OptionError",
     "PromptError",
     "TextStream",
@@ -35,7 +36,8 @@ SIGNATURES = {
     "load": (
         "(model: str | os.PathLike[str] = 'nano', *, revision: str | None = None, "
         "dtype: str | None = None, cache_bytes: int | None = None, "
-        "cache_folder: str | os.PathLike[str] | None = None) "
+        "cache_folder: str | os.PathLike[str] | None = None, "
+        "memory_limit: int | str | None = None) "
         "-> fastvlm_mlx.engine.FastVLM"
     ),
     "FastVLM.generate": "(self, image, prompt, *, system=None, **options)",
@@ -47,15 +49,16 @@ SIGNATURES = {
     "Chat.stream": "(self, text, image=None, **options)",
     "GenerationOptions": (
         "(*, max_tokens=256, stop=(), temperature=0.0, top_p=1.0, min_p=0.0, top_k=0, "
-        "seed=None, resolution=None, image_mode=None, use_cache=True, "
-        "prefill_step=None, max_kv_size=None, kv_bits=None, kv_group_size=64, "
-        "quantized_kv_start=0)"
+        "seed=None, resolution=None, image_mode=None, exact_pixels=False, "
+        "use_cache=True, prefill_step=None, max_kv_size=None, kv_bits=None, "
+        "kv_group_size=64, quantized_kv_start=0)"
     ),
     "convert_checkpoint": (
         "(source, output, *, tower=None, to='fused', recipe=None, dtype=None, "
         "overwrite=False, source_name=None, quality_samples=32, progress, judging, "
         "dry_run=False)"
     ),
+    "compare_folders": "(first, second, *, count=32, progress)",
     "Recipe": (
         "(bits=None, group_size=None, mode='affine', sensitive_bits=None, "
         "llm_bits=None, projector_bits=None, tower_bits=None, embed_bits=None, "

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import chat, convert, generate, inspect, quality
+from . import benchmark, chat, convert, doctor, generate, inspect, plan, quality
 from .terminal import INTERRUPTED, OK, reader_left, report, say
 
-VERBS = (generate, chat, convert, inspect, quality)
+VERBS = (generate, chat, convert, inspect, quality, plan, doctor, benchmark)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """How much memory may be taken."""
+    parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="refuse what takes more, for example 6GB (default: "
+        "$FASTVLM_MLX_MEMORY_LIMIT, or what the machine has)",
+    )
+
+
 def model_name(arguments: argparse.Namespace) -> str:
     """The model asked for, or the embedded one, said aloud."""
     if arguments.model is not None:
@@ -48,6 +58,12 @@ def add_looking(parser: argparse.ArgumentParser) -> None:
         "--image-mode",
         choices=IMAGE_MODES,
         help="pad to the frame on black, or crop to it (default: the model's)",
+    )
+    looking.add_argument(
+        "--exact-pixels",
+        action="store_true",
+        help="decode large JPEGs in full: slower, and equal to the reference to the "
+        "bit",
     )
 
 
@@ -130,6 +146,7 @@ _OPTIONS = (
     "stop",
     "resolution",
     "image_mode",
+    "exact_pixels",
     "use_cache",
     "prefill_step",
     "max_kv_size",

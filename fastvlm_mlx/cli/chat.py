@@ -8,6 +8,7 @@ from ..errors import FastVLMError, PromptError
 from .arguments import (
     Verbs,
     add_everywhere,
+    add_limit,
     add_looking,
     add_memory,
     add_model,
@@ -41,6 +42,7 @@ def add_parser(verbs: Verbs) -> None:
         help="talk about pictures",
         description="Talk about pictures, a question a line. Ctrl-C stops an answer; "
         "/help lists what else a line may say. Questions may also be piped in.",
+        allow_abbrev=False,  # or --prompt would name a file to be written
     )
     add_model(parser)
     parser.add_argument(
@@ -54,6 +56,7 @@ def add_parser(verbs: Verbs) -> None:
     add_looking(parser)
     add_sampling(parser)
     add_memory(parser)
+    add_limit(parser)
     add_everywhere(parser)
     parser.set_defaults(run=run)
 
@@ -74,6 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
         revision=arguments.revision,
         dtype=arguments.dtype,
         cache_folder=arguments.feature_cache,
+        memory_limit=arguments.memory_limit,
     )
     with prompt_cache(vlm, arguments.prompt_cache):
         talk = Talk(vlm, arguments.system, chosen, arguments.image)

@@ -67,8 +67,8 @@ WHOLE = 16
 
 _PARTS = {
     "llm": "the layers of the language model (default: --bits)",
-    "embed": "the embedding (default: --bits, but at least 8)",
-    "head": "the head (default: --bits, but at least 8)",
+    "embed": "the embedding (default: --bits, but at least 6)",
+    "head": "the head (default: --bits, but at least 6)",
     "projector": "the projector (default: 16)",
     "tower": "the Linears of the vision tower (default: 16)",
 }
@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
         source_name=arguments.source,
         quality_samples=0 if arguments.no_quality else arguments.quality_samples,
         progress=ProgressBar(hidden=arguments.quiet),
-        judging=ProgressBar(hidden=arguments.quiet, unit=" answers"),
+        judging=ProgressBar(hidden=arguments.quiet, unit=" steps"),
         dry_run=arguments.dry_run,
     )
     answer(_summary(report, arguments.output, arguments.dry_run))

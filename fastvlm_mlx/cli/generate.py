@@ -3,13 +3,15 @@
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OptionError, PromptError
+from ..errors import ConfigError, OptionError, PromptError
 from .arguments import (
     STDIN,
     Verbs,
     add_everywhere,
+    add_limit,
     add_looking,
     add_memory,
     add_model,
@@ -23,6 +25,8 @@ from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
     from ..generate import GenerationResult, TextStream
+    from ..image import ImageSource
+    from ..options import GenerationOptions
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -33,6 +37,7 @@ def add_parser(verbs: Verbs) -> None:
         description="Answer a question about a picture, as it is written.",
     )
     add_model(parser)
+    add_limit(parser)
     parser.add_argument(
         "--image",
         action="append",
@@ -58,28 +63,49 @@ def run(arguments: argparse.Namespace) -> None:
     """Refuse what is wrong before a model is fetched and loaded; then answer."""
     from ..image import check_file
     from ..options import GenerationOptions
+    from ..resolve import resolve
 
     chosen = chosen_options(arguments)
-    GenerationOptions.of(**chosen)
+    options = GenerationOptions.of(**chosen)
     prompt, images = _read_inputs(arguments)
     for image in images:
         if isinstance(image, str):
             check_file(image)
-    from ..engine import load
+    folder = resolve(model_name(arguments), arguments.revision)
+    sources = _opened_ahead(images, folder, options)
+    from ..engine import load  # while the pictures are being opened
 
-    model = model_name(arguments)
     vlm = load(
-        model,
-        revision=arguments.revision,
+        folder,
         dtype=arguments.dtype,
         cache_folder=arguments.feature_cache,
+        memory_limit=arguments.memory_limit,
     )
     with prompt_cache(vlm, arguments.prompt_cache):
-        stream = vlm.stream(images, prompt, system=arguments.system, **chosen)
+        stream = vlm.stream(sources, prompt, system=arguments.system, **chosen)
         _show(stream, arguments)
     if arguments.stats:
         remark(answer_stats(stream.result))
         remark(cache_stats(vlm.cache_stats))
+
+
+def _opened_ahead(
+    images: list[str | bytes], folder: Path, options: "GenerationOptions"
+) -> "list[ImageSource]":
+    """Have pictures prepared in a thread, at a resolution that the model takes."""
+    from ..config import load_config
+    from ..image import open_ahead
+
+    config = load_config(folder)
+    size = options.resolution or config.vision_config.image_size
+    mode = options.image_mode or config.image_mode
+    try:
+        fits = config.vision_config.num_tokens(size) < config.max_length
+    except ConfigError:
+        fits = False
+    if not fits:  # the model says so, after what is wrong with the prompt
+        return [*images]
+    return [*open_ahead(images, size, mode, options.exact_pixels)]
 
 
 def _read_inputs(arguments: argparse.Namespace) -> tuple[str, list[str | bytes]]:

@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     quality = converter.compare_folders(
         resolve(arguments.a, arguments.revision),
         resolve(arguments.b, arguments.revision),
-        arguments.samples,
-        ProgressBar(hidden=arguments.quiet, unit=" answers"),
+        count=arguments.samples,
+        progress=ProgressBar(hidden=arguments.quiet, unit=" steps"),
     )
     if arguments.json:
         answer_json(dataclasses.asdict(quality))

@@ -25,7 +25,7 @@ def whole(converted_golden: Callable[[str], Path]) -> Path:
 
 
 def test_a_model_loses_nothing_against_itself(whole: Path) -> None:
-    found = compare_folders(whole, whole, FEW)
+    found = compare_folders(whole, whole, count=FEW)
     assert (found.kl_divergence, found.largest_kl) == (0, 0)
     assert (found.top1_agreement, found.perplexity_ratio) == (1, 1)
     assert found.samples == FEW
@@ -44,7 +44,7 @@ def test_more_bits_lose_less(whole: Path, tmp_path: Path) -> None:
         )
         assert report.quality is not None and report.unjudged is None
         divergences.append(report.quality.kl_divergence)
-        found = compare_folders(whole, tmp_path / str(bits), FEW)
+        found = compare_folders(whole, tmp_path / str(bits), count=FEW)
         assert found.kl_divergence == pytest.approx(divergences[-1], rel=1e-3)
     assert divergences[0] > divergences[1] > divergences[2] > 0
 
@@ -88,8 +88,13 @@ def test_the_second_model_is_led(whole: Path) -> None:
 
 def test_progress_counts_both_passes(whole: Path) -> None:
     seen: list[tuple[int, int]] = []
-    compare_folders(whole, whole, 2, lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    compare_folders(
+        whole,
+        whole,
+        count=2,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(50, 200), (100, 200), (150, 200), (200, 200)]
 
 
 def test_other_tokenizers_cannot_be_compared(whole: Path, tmp_path: Path) -> None:
@@ -97,7 +102,7 @@ def test_other_tokenizers_cannot_be_compared(whole: Path, tmp_path: Path) -> Non
     tokenizer = json.loads((other / "tokenizer.json").read_text())
     edit_json(other / "tokenizer.json", added_tokens=tokenizer["added_tokens"][:-1])
     with pytest.raises(CheckpointError, match="have different tokenizers"):
-        compare_folders(whole, other, 1)
+        compare_folders(whole, other, count=1)
 
 
 def test_other_vocabularies_cannot_be_compared() -> None:

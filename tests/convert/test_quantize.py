@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.layout import Weights
-from convert.quantize import pack, quantize
+from convert.quantize import Quantized, pack, plan, quantize
 from convert.recipe import Recipe
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import Packing, QuantizationConfig
@@ -36,6 +36,11 @@ def weights(rng: np.random.Generator) -> Weights:
     }
 
 
+def quantized_by(recipe: Recipe, before: Weights) -> Quantized:
+    """The weights as a recipe has them."""
+    return quantize(before, plan(before, recipe).chosen)
+
+
 def packed(quantized: Weights) -> set[str]:
     """The matrices that are stored in bits."""
     suffix = ".scales"
@@ -56,7 +61,7 @@ def test_what_the_recipe_covers(
     rng: np.random.Generator, recipe: Recipe, expected: set[str]
 ) -> None:
     before = weights(rng)
-    after = quantize(before, recipe).weights
+    after = quantized_by(recipe, before).weights
     assert packed(after) == expected
     assert {name for name in before if after[name] is before[name]} == (
         before.keys() - expected
@@ -143,29 +148,28 @@ def test_zeros_stay_zeros() -> None:
 def test_scales_that_float16_would_lose(rng: np.random.Generator) -> None:
     """Eight bits of a weight of 2^-12 have steps of 2^-19, below float16's normals."""
     small = weights(rng)
-    assert quantize(small, Recipe(4, tower_bits=8)).fits_float16
+    assert quantized_by(Recipe(4, tower_bits=8), small).fits_float16
     small[TOWER] = small[TOWER] * 2.0**-14
-    assert not quantize(small, Recipe(4, tower_bits=8)).fits_float16
-    assert quantize(small, Recipe(4)).fits_float16
+    assert not quantized_by(Recipe(4, tower_bits=8), small).fits_float16
+    assert quantized_by(Recipe(4), small).fits_float16
 
 
 def test_rows_that_the_groups_do_not_divide_are_left_and_named() -> None:
     narrow = {INNER: mx.ones((4, 96)), HEAD: mx.ones((4, 128))}
-    assert packed(quantize(narrow, Recipe(4, 32)).weights) == {INNER, HEAD}
-    done = quantize(narrow, Recipe(4, 64))
-    assert packed(done.weights) == {HEAD}
-    assert done.left == {INNER: "rows of 96, groups of 64"}
+    assert packed(quantized_by(Recipe(4, 32), narrow).weights) == {INNER, HEAD}
+    assert packed(quantized_by(Recipe(4, 64), narrow).weights) == {HEAD}
+    assert plan(narrow, Recipe(4, 64)).left == {INNER: "rows of 96, groups of 64"}
 
 
 def test_no_rows_that_the_groups_divide() -> None:
     with pytest.raises(OptionError, match="smaller --group-size"):
-        quantize({INNER: mx.ones((4, 96))}, Recipe(4, 64))
+        plan({INNER: mx.ones((4, 96))}, Recipe(4, 64))
 
 
 def test_what_config_json_says(rng: np.random.Generator) -> None:
     """The most frequent packing is the rule, the others are exceptions by name."""
     recipe = Recipe(8, 32, llm_bits=4, tower_bits=4)
-    found = quantize(weights(rng), recipe).config
+    found = quantized_by(recipe, weights(rng)).config
     outer = {name.removesuffix(".weight"): Packing(8, 32) for name in (EMBEDDING, HEAD)}
     assert found in (
         QuantizationConfig(4, 32, layers=outer),

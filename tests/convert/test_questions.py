@@ -40,6 +40,11 @@ def test_thirty_two_samples_ask_four_questions_about_eight_pictures() -> None:
     assert len({each.question for each in asked}) == 32
 
 
+def test_every_sample_to_calibrate_with_has_its_own_picture() -> None:
+    asked = samples("calibrate", 64)
+    assert [each.picture for each in asked] == list(range(64))
+
+
 @pytest.mark.parametrize("count", [-1, 0, MOST_SAMPLES + 1])
 def test_a_number_out_of_range(count: int) -> None:
     with pytest.raises(OptionError, match=f"{count} samples; expected 1 to 256"):

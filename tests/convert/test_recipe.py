@@ -103,8 +103,8 @@ def test_what_four_bits_mean() -> None:
     found = bits(Recipe(4), network(2))
     assert found == {
         "llm": {4},
-        "embed": {8},
-        "head": {8},
+        "embed": {6},
+        "head": {6},
         "projector": {WHOLE},
         "tower": {WHOLE},
     }
@@ -140,6 +140,7 @@ def test_modes_of_their_own(mode: Any) -> None:
     few, groups = PACKINGS[recipe.mode]
     assert found[layer(0, "mlp.up_proj")] == Packing(few[0], groups[0], mode)
     assert found[network(1)[0]] == Packing(8, 64)
+    assert found[HEAD] == (Packing(8, 32, mode) if few == (8,) else Packing(6, 64))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,177 @@
+"""`fastvlm-mlx benchmark`: this machine, beside the paper's and what could be."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError, OptionError
+from .arguments import Verbs, add_everywhere, add_limit
+from .terminal import answer, answer_json, remark
+
+if TYPE_CHECKING:
+    from ..config import FastVLMConfig
+    from ..measure import Parts
+    from ..model import FastVLMModel
+
+PAPER = {
+    "0.5b": (116.3, 50.5, 166.0),
+    "1.5b": (116.3, 116.1, 233.0),
+    "7b": (116.3, 524.5, 641.0),
+}
+"""Encode, prefill and time to first token at 1024x1024, in milliseconds, on an M1 Max
+with the encoder on the Neural Engine and without words (FastVLM, arXiv 2412.13303)."""
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Tell the command of this verb."""
+    parser = verbs.add_parser(
+        "benchmark",
+        help="time this machine",
+        description="Time a picture's way to the first token and the tokens after it, "
+        "by resolution. Without --model, with random numbers for weights.",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", metavar="MODEL", help="a folder, a hub id, or nano")
+    which.add_argument(
+        "--geometry", choices=tuple(PAPER), default="0.5b", help="a published size"
+    )
+    parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    parser.add_argument("--bits", type=int, choices=(4, 8), help="with --geometry")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="compute in (default: what suits this machine)",
+    )
+    parser.add_argument(
+        "--resolutions", nargs="+", default=["256", "512", "1024"], metavar="N|HxW"
+    )
+    parser.add_argument("--runs", type=int, default=3, metavar="N")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead")
+    add_limit(parser)
+    add_everywhere(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print a line for each resolution when it is measured."""
+    from ..measure import measure
+    from ..options import parse_resolution
+
+    if arguments.runs < 1:
+        raise OptionError(f"--runs is {arguments.runs}; expected at least 1.")
+    sizes = [parse_resolution(text) for text in arguments.resolutions]
+    model, config = _model(arguments, sizes)
+    say = remark if arguments.json else answer
+    say(f"{config.source or arguments.model}; medians of {arguments.runs}, in ms")
+    say(_row("", "positions", "pixels", "encode", "prefill", "1st token", "token"))
+    found = []
+    for size in sizes:
+        found.append(measure(model, config, size, arguments.runs))
+        say(_line(found[-1]))
+    for line in _beside(arguments, config, found):
+        say(line)
+    if arguments.json:
+        parts = [dataclasses.asdict(each) for each in found]
+        answer_json({"machine": _machine(), "parts": parts, "paper_ms": PAPER})
+
+
+def _model(
+    arguments: argparse.Namespace, sizes: list[tuple[int, int]]
+) -> "tuple[FastVLMModel, FastVLMConfig]":
+    """A network with its weights in memory, if all of it fits."""
+    from ..backend import pick_dtype
+    from ..budget import memory_limit, this_machine
+    from ..geometry import published_config, random_model
+    from ..plan import Work, check
+    from ..weights import load_model
+
+    limit = memory_limit(arguments.memory_limit)
+    if arguments.model is not None:
+        folder, config = _folder(arguments)
+        _check_sizes(config, sizes)
+        return load_model(folder, arguments.dtype, limit), config
+    config = published_config(arguments.geometry, arguments.bits)
+    tokens = _check_sizes(config, sizes)
+    dtype = pick_dtype(arguments.dtype)
+    model = random_model(config, dtype)
+    machine = this_machine(dtype, limit)
+    check(config, model.weights_bytes, Work(max(sizes), tokens + 64), machine)
+    return _with_weights(model), config
+
+
+def _with_weights(model: "FastVLMModel") -> "FastVLMModel":
+    """As `load_model` leaves one: dense on the CPU, and in memory."""
+    from ..backend import current, mx
+    from ..dequantize import dense_fits, dequantize
+    from ..memory import memory_size
+
+    if current() == "cpu" and dense_fits(model, memory_size()):
+        dequantize(model, model.embed_dtype)
+    mx.eval(model.parameters())
+    return model
+
+
+def _folder(arguments: argparse.Namespace) -> "tuple[Path, FastVLMConfig]":
+    from ..config import load_config
+    from ..resolve import resolve
+
+    if arguments.bits is not None:
+        raise OptionError("--bits goes with --geometry; a model has its own.")
+    folder = resolve(arguments.model, arguments.revision)
+    return folder, load_config(folder)
+
+
+def _check_sizes(config: "FastVLMConfig", sizes: list[tuple[int, int]]) -> int:
+    """Visual tokens of the largest picture."""
+    try:
+        return max(config.vision_config.num_tokens(size) for size in sizes)
+    except ConfigError as error:
+        raise OptionError(str(error)) from None
+
+
+def _beside(
+    arguments: argparse.Namespace,
+    config: "FastVLMConfig",
+    found: "list[Parts]",
+) -> list[str]:
+    """What else there is for the same work: the bound of this machine, the paper."""
+    from ..roofline import PEAKS, encode_flops, least_time, prefill_flops
+
+    lines = []
+    peak = PEAKS.get(_machine())
+    if peak is not None:
+        for parts in found:
+            flops = encode_flops(config.vision_config, parts.resolution)
+            encode = least_time(flops, 0, peak)
+            flops = prefill_flops(config.text_config, parts.positions)
+            prefill = least_time(flops, 0, peak)
+            times = (encode, prefill, encode + prefill)
+            lines.append(_row(_named(parts), "at best", "", *times, ""))
+    if arguments.model is None:
+        paper = [each / 1000 for each in PAPER[arguments.geometry]]
+        lines.append(_row("1024x1024", "M1 Max *", "", *paper, ""))
+        lines.append("* the paper's: encoder on the Neural Engine, picture only")
+    return lines
+
+
+def _line(parts: "Parts") -> str:
+    times = (parts.pixels, parts.encode, parts.prefill)
+    last = (parts.first_token, parts.decode)
+    return _row(_named(parts), str(parts.positions), *times, *last)
+
+
+def _named(parts: "Parts") -> str:
+    return f"{parts.resolution[0]}x{parts.resolution[1]}"
+
+
+def _row(name: str, second: str, *cells: str | float) -> str:
+    texts = [each if isinstance(each, str) else f"{1000 * each:.1f}" for each in cells]
+    return f"{name:<11}{second:>10}" + "".join(f"{text:>11}" for text in texts)
+
+
+def _machine() -> str:
+    """As MLX names the device."""
+    from ..backend import mx
+
+    return str(mx.device_info().get("device_name", ""))
