@@ -5,7 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types parity smoke evaluate clean
+PEERS := .venv-peers
+
+.PHONY: demo test lint types parity peers smoke evaluate clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastvlm-mlx generate --image docs/pictures/demo.png --stats \
@@ -24,6 +26,9 @@ types: $(VENV)/.installed-parity
 parity: $(VENV)/.installed-parity
 	$(BIN)/python -m pytest -q -m parity
 
+peers: $(PEERS)/.installed
+	$(PEERS)/bin/python -m pytest -q -m peers tests/peers
+
 smoke:
 	PYTHON=$(PYTHON) .ci/smoke-wheel
 
@@ -31,7 +36,7 @@ evaluate: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.nano.evaluate
 
 clean:
-	rm -rf $(VENV) .venv-wheel build/wheel
+	rm -rf $(VENV) $(PEERS) .venv-wheel build/wheel
 
 # One stamp per set of packages, so that a second run installs nothing.
 
@@ -46,6 +51,13 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# mlx-vlm brings transformers and more along, so it has an environment of its own.
+$(PEERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+		'mlx-vlm==0.7.10' 'pytest>=8' 'hypothesis>=6.100'
 	@touch $@
 
 # timm asks for torchvision, which the parity tests do without: it comes alone.

@@ -1,18 +1,25 @@
-"""PyTorch checkpoint in, folder of fused MLX weights out.
+"""Checkpoint of any published layout in, folder of fused MLX weights out.
 
 Installed as `fastvlm_mlx.convert`; inside a checkout it is the folder `convert`.
 """
 
 from .checkpoint import ConversionReport, convert_checkpoint
+from .download import download
+from .inspection import Inspection, inspect_folder
 from .quality import Quality, compare_folders
 from .questions import check_samples
 from .recipe import Recipe
+from .upload import upload
 
 __all__ = [
     "ConversionReport",
+    "Inspection",
     "Quality",
     "Recipe",
     "check_samples",
     "compare_folders",
     "convert_checkpoint",
+    "download",
+    "inspect_folder",
+    "upload",
 ]

@@ -5,8 +5,9 @@ them; sizes of the language model from config.json, against which its tensors ar
 then checked. Where a config states the tower too, both must agree.
 """
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,12 @@ Json = Mapping[str, Any]
 DEFAULT_RESOLUTION = 1024
 """Every released FastVLM was trained at 1024x1024 pixels."""
 
-_LANGUAGE_MODELS = {"llava_qwen2": "qwen2", "llava_llama": "llama", "llava": "llama"}
+_LANGUAGE_MODELS = {
+    "llava_qwen2": "qwen2",
+    "fastvlm": "qwen2",  # how mlx-vlm calls the same
+    "llava_llama": "llama",
+    "llava": "llama",
+}
 
 # What a config may say of things that are done in one way only here.
 _SETTINGS: dict[str, tuple[object, ...]] = {
@@ -56,13 +62,35 @@ _TEXT_SIZES = (
 )
 
 
+def read_text_config(folder: Path) -> TextConfig:
+    """The language model that config.json states; no weights are needed for it.
+
+    Whether its head is tied is not known before the tensors are seen.
+
+    Raises:
+        ConfigError: it is damaged, of another kind, or states impossible sizes.
+    """
+    values = read_json(folder / "config.json")
+    with _sense(folder):
+        text = _text_values(values)
+        _check_settings(folder, values, text)
+        return text_config_from(text, tied=False)
+
+
 def describe(
     folder: Path, tensors: Tensors, tokens: SpecialTokens, source: str, license: str
 ) -> FastVLMConfig:
     """Build the config of a checkpoint; decides about the head (`tied_head`)."""
     values = read_json(folder / "config.json")
-    try:
+    with _sense(folder):
         return _config(folder, values, tensors, tokens, source, license)
+
+
+@contextlib.contextmanager
+def _sense(folder: Path) -> Iterator[None]:
+    """Values of a wrong type surface as these, wherever they are first used."""
+    try:
+        yield
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder / 'config.json'} makes no sense: {error}") from None
 
@@ -152,19 +180,31 @@ def tied_head(tensors: Tensors, values: Json, text: Json) -> bool:
 
     A head equal to the embedding is dropped from the tensors here.
     """
-    head, embedding = (
-        f"{LANGUAGE}lm_head.weight",
-        f"{LANGUAGE}model.embed_tokens.weight",
-    )
-    if head not in tensors:
+    head, embedding = f"{LANGUAGE}lm_head", f"{LANGUAGE}model.embed_tokens"
+    if f"{head}.weight" not in tensors:
         flags = (values.get("tie_word_embeddings"), text.get("tie_word_embeddings"))
-        return any(flags)
-    if tensors.shape(head, 2) != tensors.shape(embedding, 2):
+        # without a head and without a flag there is nothing else to be the head
+        return any(flags) or flags == (None, None)
+    if not _same(tensors, head, embedding):
         return False
-    if not mx.array_equal(tensors.arrays[head], tensors.arrays[embedding]).item():
-        return False
-    tensors.drop(head, "equal to the embedding, so the head is tied to it")
+    for name in tensors.layer(head):
+        tensors.drop(name, "equal to the embedding, so the head is tied to it")
     return True
+
+
+def _same(tensors: Tensors, head: str, embedding: str) -> bool:
+    """Whether two layers hold the same numbers, packed or not."""
+    tensors.shape(f"{embedding}.weight", 2)
+    tensors.shape(f"{head}.weight", 2)
+    parts = [name.removeprefix(head) for name in tensors.layer(head)]
+    if parts != [name.removeprefix(embedding) for name in tensors.layer(embedding)]:
+        return False
+    return all(
+        mx.array_equal(
+            tensors.arrays[head + part], tensors.arrays[embedding + part]
+        ).item()
+        for part in parts
+    )
 
 
 def image_size(folder: Path, values: Json) -> tuple[int, int]:
@@ -185,15 +225,18 @@ def image_size(folder: Path, values: Json) -> tuple[int, int]:
 
 def _text_values(values: Json) -> Json:
     """The language model's part of config.json, with mlx-lm's name for its kind."""
-    if isinstance(values.get("text_config"), Mapping):
-        return {"model_type": "qwen2", **values["text_config"]}
+    stated = values.get("text_config")
+    if values.get("model_type") == "fast_vlm" and isinstance(stated, Mapping):
+        return {"model_type": "qwen2", **stated}
     kind = str(values.get("model_type"))
     if kind not in _LANGUAGE_MODELS:
         raise ConfigError(
             f"config.json has model_type {kind!r}; "
             f"expected fast_vlm or one of {', '.join(_LANGUAGE_MODELS)}."
         )
-    return {**values, "model_type": _LANGUAGE_MODELS[kind]}
+    # mlx-vlm's folders have the sizes at the top, in text_config, or in both
+    inner = stated if isinstance(stated, Mapping) else {}
+    return {**values, **inner, "model_type": _LANGUAGE_MODELS[kind]}
 
 
 def _check_settings(folder: Path, values: Json, text: Json) -> None:
@@ -273,14 +316,15 @@ def _check_known(config: VisionConfig) -> None:
 def _check_stated(config: VisionConfig, values: Json) -> None:
     """Where config.json describes the tower, it must describe this one."""
     vision = values.get("vision_config")
-    stated = dict(vision.get("model_args") or {}) if isinstance(vision, Mapping) else {}
-    if isinstance(vision, Mapping) and "hidden_size" in vision:
-        stated["hidden_size"] = vision["hidden_size"]
+    stated = dict(vision) if isinstance(vision, Mapping) else {}
+    stated |= stated.get("model_args") or {}
+    if values.get("model_type") != "fast_vlm":
+        stated.pop("hidden_size", None)  # mlx-vlm means something else by it
     if "mm_hidden_size" in values:
         stated["hidden_size"] = values["mm_hidden_size"]
     for key in ("layers", "embed_dims", "hidden_size"):
         found = getattr(config, key)
-        expected = stated.get(key, found)
+        expected = found if stated.get(key) is None else stated[key]
         expected = tuple(expected) if isinstance(expected, list) else expected
         if expected != found:
             raise CheckpointError(

@@ -1,33 +1,33 @@
-"""The recipe: read, rename, fuse, check, quantize, write.
+"""The recipe: fold, quantize, write.
 
 Nothing is written before every tensor of the source has been accounted for: used
 once, or dropped for a reason that the report gives.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from mlx.utils import tree_flatten
+from typing import Literal, get_args
 
 from fastvlm_mlx.backend import DTYPES
 from fastvlm_mlx.config import FastVLMConfig, is_converted
 from fastvlm_mlx.errors import CheckpointError, OptionError
-from fastvlm_mlx.model import FastVLMModel
 
-from .architecture import describe
+from .card import write_card, write_legal
+from .fold import Folded, fold
 from .layout import Weights
-from .names import TOWER, rename
+from .mlx_vlm import as_mlx_vlm, write_mlx_vlm
+from .packed import Packings, unpack
 from .quality import Asked, Quality
 from .questions import JUDGED_SAMPLES
-from .read import Tensors, read_tensors
 from .recipe import Recipe
-from .rescale import Peaks, measure, rescale
+from .rescale import Peaks
 from .shrink import Shrunk, shrink
-from .tokenizer import read_tokenizer
-from .tower import fuse_tower
-from .write import Progress, whole_folder, write_config, write_legal, write_weights
+from .write import Progress, check_target, whole_folder, write_config, write_weights
+
+Format = Literal["fused", "mlx-vlm"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+"""What can be written: this package's own format, or the layout of mlx-vlm."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class ConversionReport:
     tensors_written: int
     parameters: int  # weights of the network, before packing into bits
     bytes_written: int
-    peaks: Peaks  # of the tower's activations, on the calibration pictures
+    peaks: Peaks | None  # of the tower's activations; None if it was folded before
+    packings: Packings  # of the layers that came in few bits
+    repacked: bool  # those were unpacked and quantized again
     left: Mapping[str, str]  # matrix not quantized though asked for -> reason
     quality: Quality | None  # of a quantized model, against the same at full precision
     unjudged: str | None  # why a quantized model has no quality
@@ -55,6 +57,8 @@ def convert_checkpoint(
     source: Path,
     output: Path,
     *,
+    tower: Path | None = None,
+    to: Format = "fused",
     recipe: Recipe | None = None,
     dtype: str | None = None,
     overwrite: bool = False,
@@ -62,13 +66,16 @@ def convert_checkpoint(
     quality_samples: int = JUDGED_SAMPLES,
     progress: Progress = lambda done, total: None,
     judging: Asked = lambda done, total: None,
+    dry_run: bool = False,
 ) -> ConversionReport:
-    """Turn a PyTorch FastVLM folder into a folder of fused MLX weights.
+    """Turn a FastVLM folder of any layout into a folder of fused MLX weights.
 
     Args:
         source: a folder with config.json, safetensors and a tokenizer.
         output: a folder that does not exist, or is empty.
-        recipe: how to quantize; None keeps full precision.
+        tower: a folder with the vision tower, where the source has none.
+        to: the layout to write, one of FORMATS.
+        recipe: how to quantize; None keeps what is there, packed layers as they are.
         dtype: "float32", "bfloat16" or "float16" for what is not quantized. None
             loses nothing: folded tensors stay float32, others keep the file's dtype.
         overwrite: replace a model folder at `output`.
@@ -77,55 +84,91 @@ def convert_checkpoint(
             does not judge it.
         progress: called with bytes written so far and in all.
         judging: called with steps of calibrating and judging done so far and in all.
+        dry_run: do all but the writing.
 
     Raises:
         FastVLMError: the source is not a whole, known checkpoint, or the output
             cannot be written. Then nothing is left behind.
     """
     source, output = Path(source), Path(output)
-    _check_source(source, output, dtype)
-    arrays = read_tensors(source)
-    tensors, dropped = rename(arrays)
-    files = read_tokenizer(source)
-    config = describe(
-        source, tensors, files.tokens, source_name or source.name, _license(source)
-    )
-    weights = {**fuse_tower(tensors, config.vision_config), **_rest(tensors, config)}
-    tensors.finish()
-    _check_written(weights, config)
-    peaks = measure(weights, config.vision_config)
-    weights = rescale(weights, config.vision_config, peaks.shifts)
-    config = _with_shifts(config, peaks)
-    parameters = sum(array.size for array in weights.values())
-    weights = _cast(weights, dtype)
-    shrunk: Shrunk | None = None
-    if recipe is not None:
-        shrunk = shrink(weights, config, files, recipe, quality_samples, judging)
-        weights, config = shrunk.weights, shrunk.config
-    report = ConversionReport(
-        config=config,
-        tensors_read=len(arrays),
-        dropped={**dropped, **tensors.dropped},
-        tensors_written=len(weights),
-        parameters=parameters,
-        bytes_written=sum(array.nbytes for array in weights.values()),
-        peaks=peaks,
-        left=shrunk.left if shrunk else {},
-        quality=shrunk.quality if shrunk else None,
-        unjudged=shrunk.unjudged if shrunk else None,
-    )
-    del arrays, tensors  # a shard is freed as soon as it is written
+    _check_options(dtype, to)
+    _check_source(source, output, changed=any((recipe, dtype, to != "fused")))
+    check_target(output.resolve(), overwrite)
+    folded = fold(source, tower, source_name or source.name)
+    files = folded.files
+    samples = 0 if dry_run else quality_samples
+    if recipe is not None and dry_run:
+        recipe = replace(recipe, calibrate=False)  # other values, of the same size
+    stored = _stored(folded, recipe, dtype, samples, judging)
+    weights, config = stored.weights, stored.config
+    if to == "mlx-vlm":
+        weights = as_mlx_vlm(weights, config)
+    report = _report(folded, stored, weights, repacked=recipe is not None)
+    del folded, stored  # a shard is freed as soon as it is written
+    if dry_run:
+        return report
     with whole_folder(output, overwrite) as folder:
-        write_weights(weights, folder, progress)
-        write_config(config, folder)
+        write_weights(weights, folder, progress, stamped=to == "fused")
         files.write(folder)
+        write_config(config, folder)
+        if to == "mlx-vlm":
+            write_mlx_vlm(config, files, folder)
         write_legal(source, config, folder)
+        write_card(config, folder, to, report.quality)
     return report
 
 
-def _check_source(source: Path, output: Path, dtype: str | None) -> None:
+def _stored(
+    folded: Folded, recipe: Recipe | None, dtype: str | None, samples: int, asked: Asked
+) -> Shrunk:
+    """Weights as they are to be stored, the config that says how, and what it costs."""
+    config = folded.config
+    if recipe is None:
+        weights = _cast(folded.weights, dtype, folded.packings)
+        return Shrunk(weights, config, {}, None, None)
+    whole = _cast(unpack(folded.weights, folded.packings), dtype, {})
+    return shrink(whole, config, folded.files, recipe, samples, asked)
+
+
+def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
+    """All but quantized layers, whose scales decide what their bits mean."""
+    if dtype is None:
+        return dict(weights)
+    return {
+        name: array
+        if name.rpartition(".")[0] in packings and not name.endswith(".bias")
+        else array.astype(DTYPES[dtype])
+        for name, array in weights.items()
+    }
+
+
+def _report(
+    folded: Folded, stored: Shrunk, weights: Weights, repacked: bool
+) -> ConversionReport:
+    return ConversionReport(
+        config=stored.config,
+        tensors_read=folded.tensors_read,
+        dropped=folded.dropped,
+        tensors_written=len(weights),
+        parameters=folded.parameters,
+        bytes_written=sum(array.nbytes for array in weights.values()),
+        peaks=folded.peaks,
+        packings=folded.packings,
+        repacked=repacked and bool(folded.packings),
+        left=stored.left,
+        quality=stored.quality,
+        unjudged=stored.unjudged,
+    )
+
+
+def _check_options(dtype: str | None, to: str) -> None:
     if dtype is not None and dtype not in DTYPES:
         raise OptionError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.")
+    if to not in FORMATS:
+        raise OptionError(f"to is {to!r}; expected one of {', '.join(FORMATS)}.")
+
+
+def _check_source(source: Path, output: Path, changed: bool) -> None:
     if not source.is_dir():
         raise CheckpointError(
             f"{source} is not a folder; expected a checkpoint folder."
@@ -134,7 +177,7 @@ def _check_source(source: Path, output: Path, dtype: str | None) -> None:
         raise CheckpointError(
             f"{source} has no config.json; is it a checkpoint folder?"
         )
-    if is_converted(source):
+    if is_converted(source) and not changed:
         raise CheckpointError(
             f"{source} is converted already. Use it as it is, or convert the original."
         )
@@ -142,53 +185,3 @@ def _check_source(source: Path, output: Path, dtype: str | None) -> None:
         raise CheckpointError(
             f"{output} is the source, or a folder around it; choose another output."
         )
-
-
-def _with_shifts(config: FastVLMConfig, peaks: Peaks) -> FastVLMConfig:
-    vision = replace(config.vision_config, stream_shifts=peaks.shifts)
-    return replace(config, vision_config=vision, fits_float16=peaks.fits_float16)
-
-
-def _rest(tensors: Tensors, config: FastVLMConfig) -> Weights:
-    """Projector and language model: the same tensors under other names."""
-    return {
-        name: tensors.take(name, *array.shape)
-        for name, array in _expected(config).items()
-        if not name.startswith(TOWER)
-    }
-
-
-def _check_written(weights: Weights, config: FastVLMConfig) -> None:
-    """Our own mistakes, not the checkpoint's: the runtime must find what it needs."""
-    expected = {name: array.shape for name, array in _expected(config).items()}
-    found = {name: array.shape for name, array in weights.items()}
-    if found != expected:
-        wrong = sorted(found.items() ^ expected.items())
-        raise AssertionError(f"the folded weights do not fit the model: {wrong[:4]}")
-
-
-def _expected(config: FastVLMConfig) -> Weights:
-    """Names and shapes of the network; its arrays are never computed."""
-    return dict(tree_flatten(FastVLMModel(config).parameters()))
-
-
-def _cast(weights: Weights, dtype: str | None) -> Weights:
-    if dtype is None:
-        return weights
-    return {name: array.astype(DTYPES[dtype]) for name, array in weights.items()}
-
-
-def _license(source: Path) -> str:
-    """The licence that a model card's front matter names."""
-    card = source / "README.md"
-    text = card.read_text("utf-8", errors="replace") if card.is_file() else ""
-    front = re.match(r"---\n(.*?)^---", text, re.DOTALL | re.MULTILINE)
-    stated = dict(
-        re.findall(
-            r"^(license|license_name): *[\"']?([\w.-]+)",
-            front[1] if front else "",
-            re.MULTILINE,
-        )
-    )
-    # beside a name of its own a licence is called "other"
-    return stated.get("license_name") or stated.get("license") or ""

@@ -1,4 +1,4 @@
-"""From PyTorch's axes to the runtime's: pure functions on arrays.
+"""From PyTorch's axes to the runtime's, and back: pure functions on arrays.
 
 PyTorch stores a conv as (O, I/groups, kH, kW); MLX wants (O, kH, kW, I/groups).
 """
@@ -8,6 +8,13 @@ from fastvlm_mlx.backend import mx
 from .reparameterize import Conv
 
 Weights = dict[str, mx.array]
+
+
+def torch_axes(array: mx.array) -> mx.array:
+    """What mlx-vlm stored, as PyTorch has it: convs and layer scales; else the same."""
+    if array.ndim == 4:
+        return array.transpose(0, 3, 1, 2)
+    return array.transpose(2, 0, 1) if array.ndim == 3 else array
 
 
 def dense(conv: Conv) -> Weights:
@@ -46,3 +53,14 @@ def one_after_another(array: mx.array, multiplier: int) -> mx.array:
     """Permute the last axis from PyTorch's order of `grouped` to the runtime's."""
     apart = array.reshape(*array.shape[:-1], -1, multiplier)  # (…, C, m)
     return apart.swapaxes(-1, -2).flatten(-2)
+
+
+def interleaved(array: mx.array, multiplier: int) -> mx.array:
+    """The opposite of `one_after_another`."""
+    apart = array.reshape(*array.shape[:-1], multiplier, -1)  # (…, m, C)
+    return apart.swapaxes(-1, -2).flatten(-2)
+
+
+def convolution(weight: mx.array) -> mx.array:
+    """The weight of a Linear as that of a 1x1 conv (O, 1, 1, I); a conv's unchanged."""
+    return weight[:, None, None, :] if weight.ndim == 2 else weight

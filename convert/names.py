@@ -15,17 +15,22 @@ from typing import Literal
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.errors import CheckpointError
 
+from .layout import torch_axes
 from .read import Tensors
 
-Layout = Literal["llava_qwen2", "fast_vlm"]
+Layout = Literal[
+    "llava_qwen2", "fast_vlm", "mlx_vlm", "apple_mlx", "mobileclip", "open_clip", "timm"
+]
 
 TOWER = "vision_tower."
 PROJECTOR = "mm_projector."
 LANGUAGE = "language_model."
 
 # By layout: where a part begins in the source, and where in our names. First match
-# wins, so the particular stands before the general.
+# wins, so the particular stands before the general. The first line is also what tells
+# the layout: no other has such keys.
 _PREFIXES: dict[Layout, tuple[tuple[str, str], ...]] = {
+    # Apple's PyTorch repositories and zips; with a Llama inside, LLaVA-1.5's
     "llava_qwen2": (
         ("model.vision_tower.vision_tower.model.", TOWER),
         ("model.mm_projector.0.", PROJECTOR + "linear_1."),
@@ -33,13 +38,36 @@ _PREFIXES: dict[Layout, tuple[tuple[str, str], ...]] = {
         ("lm_head.", LANGUAGE + "lm_head."),
         ("model.", LANGUAGE + "model."),
     ),
+    # transformers' own class
     "fast_vlm": (
         ("model.vision_tower.timm_model.", TOWER),
         ("model.multi_modal_projector.", PROJECTOR),
         ("lm_head.", LANGUAGE + "lm_head."),
         ("model.language_model.", LANGUAGE + "model."),
     ),
+    # mlx-vlm and mlx-community
+    "mlx_vlm": (
+        ("vision_tower.vision_model.", TOWER),
+        ("mm_projector.0.", PROJECTOR + "linear_1."),
+        ("mm_projector.2.", PROJECTOR + "linear_2."),
+        ("language_model.", LANGUAGE),
+    ),
+    # Apple's exports for its app, whose tower is a Core ML package
+    "apple_mlx": (
+        ("multi_modal_projector.linear_0.", PROJECTOR + "linear_1."),
+        ("multi_modal_projector.linear_2.", PROJECTOR + "linear_2."),
+        ("language_model.", LANGUAGE),
+    ),
+    # image encoders without a language model: MobileCLIP's, OpenCLIP's, timm's
+    "mobileclip": (("image_encoder.model.", TOWER),),
+    "open_clip": (("visual.trunk.", TOWER),),
+    "timm": (("stem.", TOWER + "stem."), ("", TOWER)),
 }
+
+ENCODERS: tuple[Layout, ...] = ("mobileclip", "open_clip", "timm")
+"""Layouts that hold a tower and nothing else that FastVLM uses."""
+
+_MLX_AXES: tuple[Layout, ...] = ("mlx_vlm",)
 
 # Apple's words for parts of the tower, and timm's. `network.N` is translated apart.
 _WORDS: tuple[tuple[str, str], ...] = (
@@ -58,6 +86,11 @@ _WORDS: tuple[tuple[str, str], ...] = (
     ("layer_scale_1", "layer_scale_1.gamma"),
     ("layer_scale_2", "layer_scale_2.gamma"),
 )
+_TOWER_WORDS: dict[Layout, tuple[tuple[str, str], ...]] = {
+    "llava_qwen2": _WORDS,
+    "mobileclip": _WORDS,
+    "mlx_vlm": (("patch_embed.blocks", "stem"), *_WORDS[1:]),
+}
 
 # What inference does not need, with the reason that the report gives.
 _DROPPED: tuple[tuple[str, str], ...] = (
@@ -65,6 +98,7 @@ _DROPPED: tuple[tuple[str, str], ...] = (
     (r"^vision_tower\.head\.", "the CLIP head, which FastVLM does not use"),
     (r"\.rotary_emb\.inv_freq$", "recomputed from rope_theta"),
 )
+_NOT_THE_ENCODER = "no part of the image encoder"
 
 _NETWORK = re.compile(r"network\.(\d+)\.(.*)")
 _LARGE_KERNEL = re.compile(r"(network\.\d+\.proj\.0\.)reparam_conv")
@@ -94,22 +128,24 @@ class Naming:
         return name
 
     def _timm(self, name: str) -> str:
-        if self.layout != "llava_qwen2":
+        words = _TOWER_WORDS.get(self.layout)
+        if words is None:
             return name
         if found := _NETWORK.match(name):
             name = self.stages[int(found[1])] + found[2]
-        for apple, timm in _WORDS:
+        for apple, timm in words:
             name = _replace_word(name, apple, timm)
         return name
 
     def _apple(self, name: str) -> str:
-        if self.layout != "llava_qwen2":
+        words = _TOWER_WORDS.get(self.layout)
+        if words is None:
             return name
         for position, stage in self.stages.items():
             if name.startswith(stage):
                 name = f"network.{position}.{name.removeprefix(stage)}"
         name = _LARGE_KERNEL.sub(r"\1lkb_reparam", name)
-        for apple, timm in _WORDS:
+        for apple, timm in words:
             if apple != "lkb_reparam":  # only the large kernels are called so
                 name = _replace_word(name, timm, apple)
         return name
@@ -119,7 +155,7 @@ def detect_layout(names: Iterable[str]) -> Layout:
     """Tell the layout by the keys that only it has.
 
     Raises:
-        CheckpointError: no vision tower in a layout that is known.
+        CheckpointError: neither a vision tower nor an export in a layout that is known.
     """
     names = list(names)
     for layout, prefixes in _PREFIXES.items():
@@ -133,7 +169,7 @@ def detect_layout(names: Iterable[str]) -> Layout:
 
 
 def rename(arrays: dict[str, mx.array]) -> tuple[Tensors, dict[str, str]]:
-    """Give every tensor the converter's name.
+    """Give every tensor the converter's name, and PyTorch's axes.
 
     Returns:
         The tensors, and by source name the reason for each one dropped.
@@ -148,20 +184,35 @@ def rename(arrays: dict[str, mx.array]) -> tuple[Tensors, dict[str, str]]:
     dropped: dict[str, str] = {}
     for name, array in arrays.items():
         ours = naming.ours(name)
-        if reason := _reason_to_drop(ours):
+        if reason := _reason_to_drop(ours, layout):
             dropped[name] = reason
         elif ours in kept:
             raise CheckpointError(f"{origins[ours]} and {name} are the same tensor.")
         else:
             kept[ours], origins[ours] = array, name
+    if layout in _MLX_AXES and _has_mlx_axes(kept):
+        kept = {name: _turned(name, array) for name, array in kept.items()}
     # a name that follows no rule has no way back but the one it came
-    return Tensors(kept, lambda name: origins.get(name) or naming.theirs(name)), dropped
+    tensors = Tensors(kept, lambda name: origins.get(name) or naming.theirs(name))
+    return tensors, dropped
 
 
-def _reason_to_drop(name: str) -> str | None:
+def _has_mlx_axes(arrays: dict[str, mx.array]) -> bool:
+    """A depthwise kernel is (C, k, k, 1) in MLX and (C, 1, k, k) in PyTorch."""
+    depthwise = arrays.get(f"{TOWER}stem.1.reparam_conv.weight")
+    return depthwise is None or depthwise.shape[-1] == 1
+
+
+def _turned(name: str, array: mx.array) -> mx.array:
+    return torch_axes(array) if name.startswith(TOWER) else array
+
+
+def _reason_to_drop(name: str, layout: Layout) -> str | None:
     for pattern, reason in _DROPPED:
         if re.search(pattern, name):
             return reason
+    if layout in ENCODERS and not name.startswith(TOWER):
+        return _NOT_THE_ENCODER
     return None
 
 

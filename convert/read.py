@@ -4,17 +4,25 @@ Files are safetensors, alone or in shards. Arrays are memory-mapped and lazy: un
 something is written only headers have been read. Pickles are never opened.
 """
 
+import json
 import re
+import struct
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import INDEX_FILE, WEIGHTS_FILE, read_weight_map
 from fastvlm_mlx.errors import CheckpointError
+
+OPEN_CLIP_FILE = "open_clip_model.safetensors"
+"""What OpenCLIP calls the weights of an image encoder and its text encoder."""
+
+_READABLE = ("F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHOWN = 6  # faults named in one error; the rest are counted
@@ -43,6 +51,11 @@ class Tensors:
         compiled = re.compile(pattern)
         return [found for name in self.arrays if (found := compiled.match(name))]
 
+    def layer(self, name: str) -> list[str]:
+        """What is stored of one layer: its weight, and scales and biases if packed."""
+        parts = (f"{name}.{part}" for part in ("weight", "scales", "biases"))
+        return [part for part in parts if part in self.arrays]
+
     def shape(self, name: str, axes: int) -> Shape:
         """The shape of a tensor that the architecture is read from."""
         if name not in self.arrays:
@@ -54,8 +67,12 @@ class Tensors:
             )
         return shape
 
-    def take(self, name: str, *shape: int) -> mx.array:
-        """The array of that shape, in the file's dtype; zeros if there is none."""
+    def take(self, name: str, *shape: int, packed: bool = False) -> mx.array:
+        """The array of that shape, in the file's dtype; zeros if there is none.
+
+        `packed` says that it is a part of a quantized layer, of which only the shape
+        is known here.
+        """
         array = self.arrays.pop(name, None)
         if array is None:
             self.faults.append(f"missing {self.origin(name)}")
@@ -66,7 +83,7 @@ class Tensors:
                 f"expected {shape}"
             )
             return mx.zeros(shape)
-        if not mx.issubdtype(array.dtype, mx.floating):
+        if not packed and not mx.issubdtype(array.dtype, mx.floating):
             self.faults.append(
                 f"{self.origin(name)} holds {_dtype_name(array)}, "
                 "expected floating-point numbers"
@@ -111,12 +128,11 @@ def read_tensors(folder: Path) -> dict[str, mx.array]:
 
 def _files(folder: Path) -> list[Path]:
     if (folder / INDEX_FILE).is_file():
-        return [
-            _inside(folder, name)
-            for name in sorted(set(read_weight_map(folder).values()))
-        ]
+        return [_present(folder, name) for name in shard_names(folder)]
     if (folder / WEIGHTS_FILE).is_file():
         return [folder / WEIGHTS_FILE]
+    if (folder / OPEN_CLIP_FILE).is_file():
+        return [folder / OPEN_CLIP_FILE]
     raise CheckpointError(_nothing_to_read(folder))
 
 
@@ -125,7 +141,8 @@ def _nothing_to_read(folder: Path) -> str:
     if pickles:
         return (
             f"{folder} holds pickled weights ({pickles[0].name}), which can run code "
-            "when opened and are refused. Save them as safetensors first."
+            "when opened and are refused. Save them as safetensors first, with "
+            "torch.load(file, weights_only=True) and safetensors.torch.save_file."
         )
     others = _matches(folder, ("*.safetensors",))
     if others:
@@ -140,12 +157,18 @@ def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return sorted(file for pattern in patterns for file in folder.glob(pattern))
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """A shard by its plain file name: an index may not lead out of its folder."""
-    if Path(name).name != name or not name.endswith(".safetensors"):
-        raise CheckpointError(
-            f"{INDEX_FILE} names {name!r}; expected a .safetensors file beside it."
-        )
+def shard_names(folder: Path) -> list[str]:
+    """The files that an index names; it may not lead out of its folder."""
+    names = sorted(set(read_weight_map(folder).values()))
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{INDEX_FILE} names {name!r}; expected a .safetensors file beside it."
+            )
+    return names
+
+
+def _present(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise CheckpointError(f"{folder / name} is missing; {INDEX_FILE} names it.")
     return folder / name
@@ -153,14 +176,38 @@ def _inside(folder: Path, name: str) -> Path:
 
 def _read_file(file: Path) -> dict[str, mx.array]:
     try:
-        with safe_open(file, framework="numpy"):  # checks the header and the length
-            pass
+        with safe_open(file, framework="numpy") as header:  # checks the length, too
+            _check_dtypes(file, header)
+        _check_names(file)
         arrays = cast(dict[str, mx.array], mx.load(str(file), format="safetensors"))
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
         raise CheckpointError(
             f"{file} is damaged or cut off ({error}). Download it again."
         ) from None
     return arrays
+
+
+def _check_dtypes(file: Path, header: Any) -> None:
+    """MLX has no double precision in files, and reads 8-bit floats as whole numbers."""
+    for name in header.keys():
+        dtype = header.get_slice(name).get_dtype()
+        if dtype not in (*_READABLE, "BOOL"):
+            raise CheckpointError(
+                f"{name} in {file} is stored as {dtype}; expected F32, F16 or BF16. "
+                "Save the checkpoint in one of them."
+            )
+
+
+def _check_names(file: Path) -> None:
+    """A name that is there twice: readers silently take one of the two."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = stream.read(length)
+    pairs: list[tuple[str, Any]] = json.loads(header, object_pairs_hook=list)
+    names = Counter(name for name, _ in pairs)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise CheckpointError(f"{twice[0]} is in {file} twice; expected it once.")
 
 
 def _check_index(folder: Path, arrays: dict[str, mx.array]) -> None:

@@ -45,6 +45,23 @@ QWEN2_TEMPLATE = (
 )
 """LLaVA's conversation `qwen_2`, for a checkpoint that ships no template."""
 
+VICUNA_TEMPLATE = (
+    "{{ '<s>' }}{% if messages[0]['role'] == 'system' %}"
+    "{{ messages[0]['content'] }}{% set turns = messages[1:] %}{% else %}"
+    "{{ 'A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user\\'s "
+    "questions.' }}{% set turns = messages %}{% endif %}{{ ' ' }}"
+    "{% for turn in turns %}{% if turn['role'] == 'assistant' %}"
+    "{{ 'ASSISTANT:' + turn['content'] + '</s>' }}{% else %}"
+    "{{ 'USER: ' + turn['content'] + ' ' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+"""LLaVA's conversation `vicuna_v1`, for a Llama that ships no template.
+
+No space before an answer: answers are tokenized apart, and Llama's tokenizer begins
+every text with one.
+"""
+
 
 @dataclass(frozen=True)
 class SpecialTokens:
@@ -98,6 +115,11 @@ def _read(folder: Path, config: dict[str, Any]) -> Tokenizer:
         raise CheckpointError(
             f"The tokenizer of {folder} is damaged: {error}"
         ) from None
+    if (folder / "tokenizer.model").is_file():
+        raise CheckpointError(
+            f"{folder} has tokenizer.model only; expected tokenizer.json. Save one "
+            "with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)."
+        )
     raise CheckpointError(
         f"{folder} has no tokenizer.json, and not both vocab.json and merges.txt."
     )
@@ -141,15 +163,23 @@ def _template(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> str
     """The chat template, wherever a checkpoint keeps it."""
     source = _template_file(folder) or _named_template(config.get("chat_template"))
     if source is None:
-        if tokenizer.token_to_id("<|im_start|>") is None:
-            raise CheckpointError(
-                f"{folder} has no chat template ({', '.join(_TEMPLATE_FILES)}, or "
-                "chat_template in tokenizer_config.json), and its tokenizer is not "
-                "Qwen2's."
-            )
-        source = QWEN2_TEMPLATE
+        source = _known_template(tokenizer)
+    if source is None:
+        raise CheckpointError(
+            f"{folder} has no chat template ({', '.join(_TEMPLATE_FILES)}, or "
+            "chat_template in tokenizer_config.json), and its tokenizer is neither "
+            "Qwen2's nor Llama's."
+        )
     compile_template(source)  # refused now, not when the model is loaded
     return source
+
+
+def _known_template(tokenizer: Tokenizer) -> str | None:
+    """The conversation that FastVLM was trained with, told by the tokenizer's marks."""
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    if "<|im_start|>" in added:
+        return QWEN2_TEMPLATE
+    return VICUNA_TEMPLATE if {"<s>", "</s>"} <= added else None
 
 
 def _template_file(folder: Path) -> str | None:

@@ -11,9 +11,10 @@ import logging
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from .config import FORMAT_VERSION, is_converted, load_config
-from .errors import CheckpointError, FastVLMError, HubError
+from .errors import CheckpointError, FastVLMError
 
 EMBEDDED = "nano"
 
@@ -21,15 +22,6 @@ CACHE_VARIABLE = "FASTVLM_MLX_CACHE"
 """Environment variable that moves the cache folder."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-
-_HUB_FILES = [
-    "*.json",
-    "*.jinja",
-    "*.safetensors",
-    "merges.txt",
-    "LICENSE*",
-    "README.md",
-]
 
 _log = logging.getLogger(__name__)
 
@@ -65,22 +57,20 @@ def is_hub_id(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(name))
 
 
-def download(repo_id: str, revision: str | None = None) -> Path:
-    """Bring the files of a model from the Hugging Face hub, or find them cached."""
-    from huggingface_hub import snapshot_download  # takes 0.2 s to import
+def download(
+    repo_id: str, revision: str | None = None, *, offline: bool = False
+) -> Path:
+    """Bring the files of a model from the Hugging Face hub, or find them cached.
 
-    _log.info("Fetching %s from the Hugging Face hub.", repo_id)
-    try:
-        folder = snapshot_download(
-            repo_id, revision=revision, allow_patterns=_HUB_FILES
-        )
-    except Exception as error:  # the hub client's errors share no base class
-        reason = str(error).strip().split("\n")[0]
-        raise HubError(
-            f"{repo_id} could not be fetched ({type(error).__name__}: {reason}). Check "
-            "the name and the network, or give the path of a downloaded folder."
-        ) from None
-    return Path(folder)
+    Args:
+        offline: ask nobody; HF_HUB_OFFLINE=1 says so for every command.
+
+    Raises:
+        HubError: the download failed.
+        ConfigError, CheckpointError: it is no FastVLM; its weights are not fetched.
+    """
+    folder: Path = _converter().download(repo_id, revision, offline=offline)
+    return folder
 
 
 def cache_folder() -> Path:
@@ -109,13 +99,16 @@ def _converted(folder: Path, name: str) -> Path:
 
 
 def _convert(folder: Path, target: Path, name: str) -> None:
-    """By name only: the converter imports the runtime, not the other way round."""
-    module = importlib.import_module("fastvlm_mlx.convert")
     try:
-        module.convert_checkpoint(folder, target, source_name=name)
+        _converter().convert_checkpoint(folder, target, source_name=name)
     except FastVLMError:
         if not target.is_dir():  # else another process was faster, which is as good
             raise
+
+
+def _converter() -> Any:
+    """By name only: the converter imports the runtime, not the other way round."""
+    return importlib.import_module("fastvlm_mlx.convert")
 
 
 def _show_license(folder: Path) -> None:

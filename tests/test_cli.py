@@ -1,6 +1,7 @@
 """The command as a person types it: streams, exit codes, and never a traceback."""
 
 import dataclasses
+import importlib
 import io
 import json
 import os
@@ -672,16 +673,100 @@ def test_convert_needs_a_checkpoint(
     assert not (tmp_path / "out").exists()
 
 
-def test_convert_fetches_a_hub_id(
+def test_convert_fetches_hub_ids(
+    golden_source: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def download(repo_id: str, **options: Any) -> Path:
+        asked[repo_id] = options
+        return golden_source("apple-train")
+
+    converter = importlib.import_module("fastvlm_mlx.convert")
+    monkeypatch.setattr(converter, "download", download)
+    words = ["convert", "some/model", str(tmp_path / "out"), "--revision", "v2"]
+    assert cli.main([*words, "--tower", "some/tower", "--offline"]) == 2
+    assert asked == {
+        "some/model": {"offline": True, "revision": "v2"},
+        "some/tower": {"offline": True, "only_tower": True},
+    }
+    assert cli.main(words) == 0
+
+
+def test_convert_without_writing(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert "(nothing is written)" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_to_mlx_vlm(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main([*words, "--to", "mlx-vlm"]) == 0
+    assert (tmp_path / "out" / "processor_config.json").is_file()
+    assert cli.main(["inspect", str(tmp_path / "out")]) == 0
+    assert "layout      mlx_vlm: mlx-vlm" in capsys.readouterr().out
+
+
+def test_convert_uploads(
     golden_source: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Captured,
 ) -> None:
-    folder = str(golden_source("fast_vlm-train"))
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: folder)
-    assert cli.main(["convert", "some/model", str(tmp_path / "out")]) == 0
-    assert fastvlm_mlx.load(tmp_path / "out").config.source == "some/model"
+    converter = importlib.import_module("fastvlm_mlx.convert")
+    monkeypatch.setattr(
+        converter, "upload", lambda folder, repo: f"{repo}/{folder.name}"
+    )
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main([*words, "--upload", "me/mine"]) == 0
+    assert "uploaded  me/mine/out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["nobody"], ["a/b", "--dry-run"]])
+def test_convert_refuses_an_upload_that_cannot_be(
+    tmp_path: Path, capsys: Captured, options: list[str]
+) -> None:
+    words = ["convert", "some/model", str(tmp_path / "out"), "--upload"]
+    assert cli.main([*words, *options]) == 2
+    assert "--upload" in capsys.readouterr().err
+
+
+# --- inspect ----------------------------------------------------------------------
+
+
+def test_inspect_in_words(
+    golden_source: Callable[[str], Path], capsys: Captured
+) -> None:
+    assert cli.main(["inspect", str(golden_source("apple-train"))]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "layout      llava_qwen2",
+        "language    qwen2, 2 layers of 64, 384 tokens, tied head",
+        "to fold     44 BatchNorms",
+        "tower stage 4",
+    ):
+        assert line in out
+
+
+def test_inspect_as_json(capsys: Captured) -> None:
+    assert cli.main(["inspect", "nano", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["layout"] == "fused"
+    assert found["tokens"]["256"] == 16
+    assert found["parts"][0]["name"] == "tower stem"
+    assert found["missing"] is None
+
+
+def test_inspect_what_is_no_model(tmp_path: Path, capsys: Captured) -> None:
+    assert cli.main(["inspect", str(tmp_path)]) == 2
+    assert "has no model.safetensors" in capsys.readouterr().err
 
 
 # --- plan -------------------------------------------------------------------------

@@ -99,6 +99,7 @@ RUNTIME = {
     "cli.batch": "errors batch jobs engine cli.terminal cli.arguments",
     "cli.quality": "resolve cli.terminal cli.arguments",
     "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",
+    "cli.inspect": "resolve cli.terminal cli.arguments",
     "cli.plan": (
         "errors config backend budget model geometry options plan resolve "
         "cli.terminal cli.arguments"
@@ -110,7 +111,7 @@ RUNTIME = {
     ),
     "cli": (
         "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.batch "
-        "cli.convert cli.quality cli.plan cli.doctor cli.benchmark"
+        "cli.convert cli.inspect cli.quality cli.plan cli.doctor cli.benchmark"
     ),
     "__main__": "cli",
 }
@@ -123,7 +124,8 @@ CONVERT = {
     "reparameterize": "",
     "read": "",
     "layout": "reparameterize",
-    "names": "read",
+    "names": "read layout",
+    "packed": "read layout",
     "tower": "reparameterize read layout names",
     "tokenizer": "",
     "architecture": "read names tokenizer",
@@ -138,18 +140,23 @@ CONVERT = {
     "gptq": "layout",
     "calibrate": "layout names questions quality gptq",
     "shrink": "tokenizer layout recipe quantize quality calibrate",
+    "card": "quality",
+    "mlx_vlm": "reparameterize layout names tokenizer rescale write",
+    "fold": "read layout names packed tower tokenizer architecture rescale",
+    "inspection": "read names packed tokenizer architecture fold",
+    "download": "read architecture",
+    "upload": "",
     "checkpoint": (
-        "reparameterize read layout names tower tokenizer architecture recipe "
-        "rescale questions quality shrink write"
+        "layout packed recipe rescale questions quality shrink write card mlx_vlm fold"
     ),
-    "__init__": "checkpoint quality questions recipe",
+    "__init__": ("checkpoint quality questions recipe inspection download upload"),
     "__main__": "",  # it is the command, so it alone imports the cli
 }
 
 # Packages from elsewhere, and the only modules that may import them.
 OTHERS = {
     "PIL": ("fastvlm_mlx.image fastvlm_mlx.measure convert.drawings convert.questions"),
-    "huggingface_hub": "fastvlm_mlx.resolve",
+    "huggingface_hub": "convert.download convert.upload",
     "jinja2": "fastvlm_mlx.prompt",
     "mlx.core": "fastvlm_mlx.backend",
     "mlx.nn": (
@@ -160,9 +167,12 @@ OTHERS = {
     "mlx.utils": (
         "fastvlm_mlx.dequantize fastvlm_mlx.identity fastvlm_mlx.weights "
         "fastvlm_mlx.model fastvlm_mlx.geometry "
-        "convert.checkpoint convert.quality convert.calibrate"
+        "convert.fold convert.quality convert.calibrate"
     ),
-    "numpy": "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.gptq",
+    "numpy": (
+        "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.gptq "
+        "convert.mlx_vlm"
+    ),
     "safetensors": "convert.read",
     "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",
     "tqdm": "fastvlm_mlx.cli.terminal",
@@ -292,7 +302,7 @@ def test_the_runtime_reaches_the_converter_by_name(module: str) -> None:
     nodes = ast.walk(tree(RUNTIME_FILES[module]))
     names = {node.value for node in nodes if isinstance(node, ast.Constant)}
     if "fastvlm_mlx.convert" in names:
-        assert module in ("resolve", "cli.convert", "cli.quality")
+        assert module in ("resolve", "cli.convert", "cli.inspect", "cli.quality")
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=label)

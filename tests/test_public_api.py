@@ -61,8 +61,9 @@ SIGNATURES = {
         "kv_group_size=64, quantized_kv_start=0)"
     ),
     "convert_checkpoint": (
-        "(source, output, *, recipe=None, dtype=None, overwrite=False, "
-        "source_name=None, quality_samples=32, progress, judging)"
+        "(source, output, *, tower=None, to='fused', recipe=None, dtype=None, "
+        "overwrite=False, source_name=None, quality_samples=32, progress, judging, "
+        "dry_run=False)"
     ),
     "compare_folders": "(first, second, *, count=32, progress)",
     "Recipe": (
@@ -102,11 +103,15 @@ def test_all_is_the_truth() -> None:
 def test_the_names_of_the_converter() -> None:
     assert set(convert.__all__) == {
         "ConversionReport",
+        "Inspection",
         "Quality",
         "Recipe",
         "check_samples",
         "compare_folders",
         "convert_checkpoint",
+        "download",
+        "inspect_folder",
+        "upload",
     }
 
 

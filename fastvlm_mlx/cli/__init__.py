@@ -13,10 +13,24 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import batch, benchmark, chat, convert, doctor, generate, plan, quality
+from . import (
+    batch,
+    benchmark,
+    chat,
+    convert,
+    doctor,
+    generate,
+    inspect,
+    plan,
+    quality,
+)
 from .terminal import INTERRUPTED, OK, reader_left, report, say
 
-VERBS = (generate, chat, batch, convert, quality, plan, doctor, benchmark)
+VERBS = (
+    *(generate, chat, batch),
+    *(convert, inspect, quality),
+    *(plan, doctor, benchmark),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,9 @@
-"""`fastvlm-mlx convert`: a PyTorch checkpoint into fused MLX weights."""
+"""`fastvlm-mlx convert`: a checkpoint of any layout into fused MLX weights."""
 
 import argparse
 import importlib
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,50 @@ from .arguments import Verbs, add_everywhere
 from .quality import add_samples, quality_lines
 from .terminal import ProgressBar, answer
 
+FORMATS = ("fused", "mlx-vlm")
+
 
 def add_parser(verbs: Verbs) -> None:
     """Tell the command of this verb."""
     parser = verbs.add_parser(
         "convert",
-        help="turn a PyTorch checkpoint into fused MLX weights",
-        description="Turn a PyTorch FastVLM checkpoint into a folder of fused MLX "
-        "weights. Without options nothing is lost.",
+        help="turn a checkpoint into fused MLX weights",
+        description="Turn a FastVLM checkpoint of any published layout into a folder "
+        "of fused MLX weights. Without options nothing is lost.",
     )
     parser.add_argument("source", metavar="SRC", help="a checkpoint folder or a hub id")
     parser.add_argument("output", metavar="OUT", type=Path, help="the folder to write")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    parser.add_argument(
+        "--tower",
+        metavar="SRC",
+        help="take the vision tower from this folder or hub id, where SRC has none",
+    )
+    parser.add_argument(
+        "--to",
+        choices=FORMATS,
+        default="fused",
+        help="the layout to write: ours, or that of mlx-vlm and mlx-swift-lm",
+    )
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         help="store what is not quantized as this (default: lose nothing)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check and count everything, write nothing",
+    )
+    parser.add_argument(
+        "--offline", action="store_true", help="use what was downloaded before"
+    )
+    parser.add_argument(
+        "--upload",
+        metavar="REPO",
+        help="put OUT into this repository of the hub, made private if it is new",
+    )
     _add_quantization(parser)
     add_everywhere(parser)
     parser.set_defaults(run=run)
@@ -94,18 +121,19 @@ def _add_quantization(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch if needed, convert, and say what came of it."""
-    from ..resolve import download, is_hub_id
-
     converter = importlib.import_module("fastvlm_mlx.convert")
     # both refuse before anything is fetched
     recipe = _recipe(arguments, converter)
     converter.check_samples(arguments.quality_samples)
-    source = Path(os.path.expanduser(arguments.source))
-    if not os.path.exists(source) and is_hub_id(arguments.source):
-        source = download(arguments.source, arguments.revision)
+    _check_upload(arguments)
+    output = Path(os.path.expanduser(arguments.output))
+    offline = arguments.offline
     report = converter.convert_checkpoint(
-        source,
-        Path(os.path.expanduser(arguments.output)),
+        _folder(arguments.source, converter, offline, revision=arguments.revision),
+        output,
+        tower=arguments.tower
+        and _folder(arguments.tower, converter, offline, only_tower=True),
+        to=arguments.to,
         recipe=recipe,
         dtype=arguments.dtype,
         overwrite=arguments.overwrite,
@@ -113,8 +141,33 @@ def run(arguments: argparse.Namespace) -> None:
         quality_samples=0 if arguments.no_quality else arguments.quality_samples,
         progress=ProgressBar(hidden=arguments.quiet),
         judging=ProgressBar(hidden=arguments.quiet, unit=" steps"),
+        dry_run=arguments.dry_run,
     )
-    answer(_summary(report, arguments.output))
+    answer(_summary(report, arguments.output, arguments.dry_run))
+    if arguments.upload:
+        answer(f"  uploaded  {converter.upload(output, arguments.upload)}")
+
+
+def _folder(name: str, converter: Any, offline: bool, **options: Any) -> Path:
+    """A folder on this disk, or that of a hub id."""
+    from ..resolve import is_hub_id
+
+    folder = Path(os.path.expanduser(name))
+    if os.path.exists(folder) or not is_hub_id(name):
+        return folder
+    fetched: Path = converter.download(name, offline=offline, **options)
+    return fetched
+
+
+def _check_upload(arguments: argparse.Namespace) -> None:
+    from ..resolve import is_hub_id
+
+    if arguments.upload is None:
+        return
+    if arguments.dry_run or arguments.offline:
+        raise OptionError("--upload needs neither --dry-run nor --offline.")
+    if not is_hub_id(arguments.upload):
+        raise OptionError(f"--upload is {arguments.upload!r}; expected owner/name.")
 
 
 def _recipe(arguments: argparse.Namespace, converter: Any) -> Any:
@@ -133,22 +186,38 @@ def _recipe(arguments: argparse.Namespace, converter: Any) -> Any:
     return converter.Recipe(bits=arguments.bits, **given)
 
 
-def _summary(report: Any, output: Path) -> str:
+def _summary(report: Any, output: Path, dry_run: bool) -> str:
     reasons = sorted(set(report.dropped.values()))
     lines = [
-        f"{output}",
+        f"{output} (nothing is written)" if dry_run else f"{output}",
         f"  read      {report.tensors_read} tensors, {len(report.dropped)} dropped",
         *(f"            - {reason}" for reason in reasons),
+        *_packed_lines(report),
         f"  written   {report.tensors_written} tensors",
         f"  size      {report.parameters / 1e6:.2f} M parameters, "
         f"{report.bytes_written / 1e6:.2f} MB, "
         f"{report.bits_per_weight:.2f} bits per weight",
     ]
     lines += _left_lines(report.left) + _quality_lines(report)
-    lines.append(f"  float16   {_float16_line(report.peaks)}")
+    if report.peaks is not None:
+        lines.append(f"  float16   {_float16_line(report.peaks)}")
     if report.config.license:
         lines.append(f"  licence   {report.config.license}")
     return "\n".join(lines)
+
+
+def _packed_lines(report: Any) -> list[str]:
+    """What became of layers that were quantized already."""
+    if not report.packings:
+        return []
+    counts = Counter(packing.bits for packing in report.packings.values())
+    found = ", ".join(f"{count} in {bits} bits" for bits, count in counts.items())
+    if not report.repacked:
+        return [f"            - quantized layers, kept as they are: {found}"]
+    return [
+        f"            - quantized layers, unpacked: {found}; what they lost before "
+        "stays lost, and quantizing again loses more"
+    ]
 
 
 def _left_lines(left: Mapping[str, str]) -> list[str]:

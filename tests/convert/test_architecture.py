@@ -170,7 +170,8 @@ def test_the_tensors_decide_about_the_head(
         ({}, {"tie_word_embeddings": True}, True),
         ({"tie_word_embeddings": False}, {"tie_word_embeddings": True}, True),
         ({"tie_word_embeddings": False}, {}, False),
-        ({}, {}, False),
+        ({}, {"tie_word_embeddings": False}, False),
+        ({}, {}, True),  # nothing else could be the head
     ],
 )
 def test_without_a_head_the_flag_decides(

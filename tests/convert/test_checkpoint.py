@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, astuple
 from pathlib import Path
@@ -36,6 +38,7 @@ from tests.convert.folders import (
     store,
 )
 
+ROOT = Path(__file__).parents[2]
 SAMPLE = 40
 
 # Never used, or where the flag may stand in for the tensor.
@@ -506,3 +509,45 @@ def test_settings_that_would_change_the_numbers_are_refused(
     with pytest.raises(ConfigError):
         convert_checkpoint(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# --- memory -----------------------------------------------------------------------
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from convert import Recipe, convert_checkpoint
+
+source, target, bits = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+recipe = Recipe(bits=bits, embed_bits=bits) if bits else None
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+convert_checkpoint(source, target, recipe=recipe, quality_samples=0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("bits", [0, 4])
+def test_memory_stays_near_what_is_written(tmp_path: Path, bits: int) -> None:
+    """A head and an embedding of 67 MB each dwarf everything else here."""
+    source = copy_golden("fast_vlm-fused", tmp_path / "source")
+    rows = 1 << 19
+    edit = json.loads((source / "config.json").read_text())
+    edit["text_config"]["vocab_size"] = rows
+    (source / "config.json").write_text(json.dumps(edit))
+    outer = np.zeros((rows, 64), np.float16)
+    names = ("model.language_model.embed_tokens.weight", "lm_head.weight")
+    alter(source, lambda arrays: arrays.update({names[0]: outer, names[1]: outer + 1}))
+    words = [
+        sys.executable,
+        "-c",
+        MEASURED,
+        str(source),
+        str(tmp_path / "o"),
+        str(bits),
+    ]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes here
+    written = (tmp_path / "o" / "model.safetensors").stat().st_size
+    shard = (source / "model.safetensors").stat().st_size
+    room = 60e6  # for the tower's measuring and the libraries
+    assert int(done.stdout) * unit < 1.3 * shard + written * bool(bits) + room

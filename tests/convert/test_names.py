@@ -170,8 +170,7 @@ def test_layout_is_told_by_the_keys(name: str, layout: str) -> None:
     [
         [],
         ["model.layers.0.mlp.up_proj.weight"],
-        # Apple's MLX exports hold the language model only
-        ["language_model.model.norm.weight", "multi_modal_projector.linear_0.bias"],
+        ["language_model.model.norm.weight", "multi_modal_projector.linear_1.bias"],
     ],
 )
 def test_no_known_tower(names: list[str]) -> None:

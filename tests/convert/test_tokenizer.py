@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+import fastvlm_mlx
 from convert.tokenizer import QWEN2_TEMPLATE, read_tokenizer
+from fastvlm_mlx.config import load_config
 from fastvlm_mlx.errors import CheckpointError, FastVLMError
+from fastvlm_mlx.prompt import ChatTokenizer, Message, compile_template
 from tests.convert.folders import GOLDENS, copy_golden, edit_json
+from tests.goldens.tokenizer import write_llama
 
 APPLE, FAST_VLM = GOLDENS / "apple-train", GOLDENS / "fast_vlm-train"
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -230,3 +235,54 @@ def test_nonsense_in_the_config(tmp_path: Path, key: str, value: object) -> None
         assert str(error)
     else:
         assert files.tokens.image == 312
+
+
+# --- Llama, as in LLaVA-1.5 -------------------------------------------------------
+
+ASKED = (
+    "A chat between a curious user and an artificial intelligence assistant. The "
+    "assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    """A tokenizer of SentencePiece's kind, and no template."""
+    write_llama(tmp_path)
+    return tmp_path
+
+
+def test_a_llama_is_asked_as_vicuna_was(llama: Path) -> None:
+    """LLaVA tokenizes what stands around a picture apart, each with its own space."""
+    files = read_tokenizer(llama)
+    files.write(llama)
+    tiny = Tokenizer.from_file(str(llama / "tokenizer.json"))
+    config = load_config(Path(fastvlm_mlx.__file__).parent / "assets" / "nano")
+    config = replace(config, image_token_index=files.tokens.image, max_length=4096)
+    turns = [Message("user", "What is it?", images=1), Message("assistant", "A cat.")]
+    turns.append(Message("user", "Where?"))
+    prompt = ChatTokenizer(llama, config).build(turns, [3])
+    before = ids(tiny, f"{ASKED} USER: ")
+    after = ids(tiny, "\nWhat is it? ASSISTANT: A cat.</s>USER: Where? ASSISTANT:")
+    assert list(prompt.token_ids) == [1, *before, *[files.tokens.image] * 3, *after]
+    assert prompt.image_spans == ((1 + len(before), 3),)
+
+
+def test_a_system_turn_replaces_that_of_vicuna(llama: Path) -> None:
+    template = compile_template(read_tokenizer(llama).config["chat_template"])
+    turns = [{"role": "system", "content": "Be brief."}]
+    turns.append({"role": "user", "content": "Hi"})
+    said = template.render(messages=turns, add_generation_prompt=True)
+    assert said == "<s>Be brief. USER: Hi ASSISTANT:"
+
+
+def test_the_tokens_of_a_llama(llama: Path) -> None:
+    tokens = read_tokenizer(llama).tokens
+    assert tokens.ends == (2,)
+    assert tokens.max_length == 256
+
+
+def test_a_sentencepiece_model_alone_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"pieces")
+    with pytest.raises(CheckpointError, match="Save one with transformers"):
+        read_tokenizer(tmp_path)

@@ -2,11 +2,10 @@
 
 import json
 import os
-import random
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -171,34 +170,78 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 # --- a kill in the middle ---------------------------------------------------------
 
-LOOP = """
-import sys
+KILLS = 50
+
+
+def test_a_kill_leaves_a_whole_folder(tmp_path: Path) -> None:
+    """Converted over and over, so that any moment of it may be the last.
+
+    Forks of one process that has imported everything already: 50 kills in seconds.
+    """
+    source, target = GOLDENS / "fast_vlm-fused", tmp_path / "out"
+    convert_checkpoint(source, target)
+    expected = contents(target)
+    command = [sys.executable, "-c", KILLED, str(source), str(target), str(KILLS)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            assert line == b"killed\n"
+            # between two renames the old folder lies beside, whole
+            beside = [each for each in tmp_path.iterdir() if each.suffix == ".old"]
+            assert contents(target if target.exists() else beside[0]) == expected
+            process.send_signal(signal.SIGUSR1)  # the next one
+    assert process.returncode == 0
+    convert_checkpoint(source, target, overwrite=True)
+    assert os.listdir(tmp_path) == ["out"]  # what the killed left has been swept
+
+
+KILLED = """
+import os, random, signal, sys, time
 from pathlib import Path
 from convert import convert_checkpoint
 
-source, target = map(Path, sys.argv[1:])
-print("ready", flush=True)
-while True:
-    convert_checkpoint(source, target, overwrite=True)
+source, target, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+moments = random.Random(0)
+for _ in range(kills):
+    child = os.fork()
+    if not child:
+        while True:
+            convert_checkpoint(source, target, overwrite=True)
+    time.sleep(moments.uniform(0, 0.25))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print("killed", flush=True)
+    signal.sigwait([signal.SIGUSR1])
 """
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_kill_leaves_a_whole_folder(tmp_path: Path, seed: int) -> None:
-    """Converted over and over, so that any moment of it may be the last."""
+def test_what_a_live_process_writes_is_not_swept(tmp_path: Path) -> None:
     target = tmp_path / "out"
-    convert_checkpoint(GOLDENS / "fast_vlm-fused", target)
-    expected = contents(target)
-    source = GOLDENS / "fast_vlm-fused"
-    command = [sys.executable, "-c", LOOP, str(source), str(target)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(random.Random(seed).uniform(0, 0.4))
-        process.send_signal(signal.SIGKILL)
-    # between two renames the old folder lies beside, whole
-    beside = [each for each in tmp_path.iterdir() if each.suffix == ".old"]
-    assert contents(target if target.exists() else beside[0]) == expected
+    with whole_folder(target, overwrite=False) as folder:
+        (folder / "config.json").write_text("mine")
+        with whole_folder(target, overwrite=False) as other:
+            (other / "config.json").write_text(json.dumps({STAMP: FORMAT_VERSION}))
+        assert folder.is_dir()
+        shutil.rmtree(target)
+    assert contents(target) == {"config.json": b"mine"}
+
+
+def test_what_was_left_half_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".out.abc.partial").mkdir()
+    (tmp_path / ".other.abc.partial").mkdir()
+    fill(tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == [".other.abc.partial", "out"]
+
+
+def test_an_old_model_left_aside_comes_back(model: Path) -> None:
+    """Killed between the two renames of --overwrite."""
+    before = contents(model)
+    model.rename(model.parent / ".model.abc.old")
+    with pytest.raises(CheckpointError, match="overwrite"):
+        fill(model)
+    assert contents(model) == before
+    assert os.listdir(model.parent) == ["model"]
 
 
 FULL_DISK = """
@@ -207,11 +250,11 @@ from pathlib import Path
 from convert import convert_checkpoint
 from fastvlm_mlx.errors import WriteError
 
-source, target, limit = sys.argv[1:]
+source, target, limit, *overwrite = sys.argv[1:]
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write fails instead
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:
-    convert_checkpoint(Path(source), Path(target))
+    convert_checkpoint(Path(source), Path(target), overwrite=bool(overwrite))
 except WriteError:
     sys.exit(42)
 """
@@ -224,6 +267,15 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, limit: int) -> None:
     command = [sys.executable, "-c", FULL_DISK, str(source), str(target), str(limit)]
     assert subprocess.run(command, cwd=ROOT).returncode == 42
     assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_leaves_the_old_folder(model: Path) -> None:
+    before = contents(model)
+    words = [str(GOLDENS / "fast_vlm-fused"), str(model), "1000", "overwrite"]
+    command = [sys.executable, "-c", FULL_DISK, *words]
+    assert subprocess.run(command, cwd=ROOT).returncode == 42
+    assert contents(model) == before
+    assert os.listdir(model.parent) == ["model"]
 
 
 # --- weights ----------------------------------------------------------------------
@@ -326,3 +378,24 @@ def test_the_licence_of_a_model_card(
     (source / "README.md").write_text(card)
     report = convert_checkpoint(source, tmp_path / "out")
     assert report.config.license == expected
+
+
+# --- numbers ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_named(
+    tmp_path: Path, dtype: mx.Dtype, value: float
+) -> None:
+    weights = {"fine": mx.zeros(3), "layer.weight": mx.array([1.0, value], dtype)}
+    with pytest.raises(CheckpointError, match=r"layer\.weight holds values"):
+        write_weights(weights, tmp_path, lambda done, total: None)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_the_largest_numbers_are_numbers(tmp_path: Path, dtype: mx.Dtype) -> None:
+    largest = mx.finfo(dtype).max
+    weights = {"a": mx.array([largest, -largest, 0.0], dtype), "b": mx.zeros((0,))}
+    write_weights(weights, tmp_path, lambda done, total: None)

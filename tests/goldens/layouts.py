@@ -49,7 +49,7 @@ class Recipe:
     @property
     def is_apple(self) -> bool:
         """Whether this is Apple's layout."""
-        return self.write is write_apple
+        return self.write in (write_apple, write_llava_llama)
 
     @property
     def image_token(self) -> int:
@@ -72,6 +72,18 @@ def write_apple(
     sampling = {"do_sample": True, "temperature": None, "top_p": None}
     write_json(folder / "generation_config.json", sampling)
     return tiny.write_apple(folder)
+
+
+def write_llava_llama(
+    recipe: Recipe, model: FastVlmForConditionalGeneration, folder: Path
+) -> Tokenizer:
+    """LLaVA-1.5's layout: the same names around a Llama, `llava_llama`, no template."""
+    write_apple(recipe, model, folder)
+    values = _apple_config(recipe) | {"model_type": "llava_llama", "eos_token_id": 2}
+    write_json(folder / "config.json", values)
+    for file in ("vocab.json", "merges.txt", "added_tokens.json"):
+        (folder / file).unlink()
+    return tiny.write_llama(folder)
 
 
 def write_fast_vlm(

@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import Sequence as Steps
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE = "<image>"
+SPACE = "\u2581"  # how SentencePiece writes a space
 
 # The words of FastVLM's prompt, each one id after its merges; Ġ is a space.
 WORDS = (
@@ -95,6 +96,29 @@ def write_fast_vlm(folder: Path) -> Tokenizer:
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     values = _tokenizer_config(tokenizer, specials, FAST_VLM_TEMPLATE)
     write_json(folder / "tokenizer_config.json", values | {"image_token": IMAGE})
+    return tokenizer
+
+
+def write_llama(folder: Path) -> Tokenizer:
+    """Llama's form: pieces of SentencePiece, a space before every text, byte pieces."""
+    specials = ["<unk>", "<s>", "</s>"]
+    byte_pieces = [f"<0x{number:02X}>" for number in range(256)]
+    letters = [chr(number) for number in range(ord("!"), ord("~") + 1)]
+    pieces = [*specials, *byte_pieces, SPACE, *letters]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    bpe = BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    tokenizer = Tokenizer(bpe)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.add_special_tokens([AddedToken(each, special=True) for each in specials])
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+    values = {"tokenizer_class": "LlamaTokenizer", "model_max_length": 256}
+    values |= {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    write_json(folder / "tokenizer_config.json", values)
     return tokenizer
 
 

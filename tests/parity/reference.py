@@ -20,6 +20,7 @@ from transformers import (  # noqa: E402
     FastVlmConfig,
     FastVlmForConditionalGeneration,
 )
+from transformers.models.llama.modeling_llama import LlamaRMSNorm  # noqa: E402
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm  # noqa: E402
 
 from benchmarks.nano import torchvision_stub  # noqa: E402, F401
@@ -77,6 +78,7 @@ class TextShape:
     num_key_value_heads: int = 2
     rope_theta: float = 1e6
     tied: bool = False
+    model_type: str = "qwen2"  # or "llama", as in LLaVA-1.5
 
 
 def build_fast_vlm(
@@ -221,7 +223,7 @@ def _vision_config(tower: TowerShape) -> dict[str, object]:
 
 def _text_config(text: TextShape) -> dict[str, object]:
     return {
-        "model_type": "qwen2",
+        "model_type": text.model_type,
         "vocab_size": text.vocab_size,
         "hidden_size": text.hidden_size,
         "intermediate_size": text.intermediate_size,
@@ -264,7 +266,7 @@ def _randomize_module(
         case LayerNorm2d():
             uniform(module.weight, 0.5, 1.5)
             normal(module.bias, 0.2)
-        case Qwen2RMSNorm():
+        case Qwen2RMSNorm() | LlamaRMSNorm():
             uniform(module.weight, 0.5, 1.5)
         case LayerScale2d():
             uniform(module.gamma, *scales)

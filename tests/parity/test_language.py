@@ -18,7 +18,12 @@ from transformers import FastVlmForConditionalGeneration  # noqa: E402
 
 from fastvlm_mlx.backend import mx  # noqa: E402
 from fastvlm_mlx.model import FastVLMModel  # noqa: E402
-from tests.goldens.layouts import Recipe, write_apple, write_fast_vlm  # noqa: E402
+from tests.goldens.layouts import (  # noqa: E402
+    Recipe,
+    write_apple,
+    write_fast_vlm,
+    write_llava_llama,
+)
 from tests.parity import reference, runtime  # noqa: E402
 from tests.parity.reference import TextShape, TowerShape  # noqa: E402
 
@@ -40,6 +45,13 @@ RECIPES = (
         TowerShape(),
         TextShape(num_hidden_layers=4, num_key_value_heads=1, rope_theta=1e4),
         seed=70,
+    ),
+    Recipe(
+        "llama, as in LLaVA-1.5",
+        write_llava_llama,
+        TowerShape(fused=True),
+        TextShape(model_type="llama", num_key_value_heads=4, rope_theta=1e4),
+        seed=71,
     ),
 )
 
