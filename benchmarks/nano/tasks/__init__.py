@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from benchmarks.nano.tasks.charts import draw_chart
 from benchmarks.nano.tasks.holdout import Split
+from benchmarks.nano.tasks.receipts import draw_receipt
 from benchmarks.nano.tasks.scene import Ask, Scene
+from benchmarks.nano.tasks.screens import draw_screen
 from benchmarks.nano.tasks.shapes import draw_shapes
 from benchmarks.nano.tasks.text import draw_text
 
@@ -14,10 +17,16 @@ Task = Callable[[Random, Split], Scene]
 CAPTIONS = "captions"
 DESCRIBED = 0.12  # Share of the other tasks' pictures that are also to be described.
 
-PICTURES: dict[str, Task] = {"shapes": draw_shapes, "text": draw_text}
+PICTURES: dict[str, Task] = {
+    "shapes": draw_shapes,
+    "text": draw_text,
+    "charts": draw_chart,
+    "receipts": draw_receipt,
+    "screens": draw_screen,
+}
 """What draws a picture with questions, among them a request to describe it."""
 
-CAPTIONED = {"shapes": 5, "text": 3}
+CAPTIONED = {"shapes": 5, "text": 2, "charts": 1, "receipts": 1, "screens": 1}
 """How often the captions task takes the picture of another task."""
 
 
@@ -68,5 +77,12 @@ TASKS: dict[str, Task] = {
     CAPTIONS: draw_captions,
 }
 
-MIX: dict[str, float] = {"shapes": 0.32, "text": 0.56, "captions": 0.12}
+MIX: dict[str, float] = {
+    "shapes": 0.24,
+    "text": 0.38,
+    "charts": 0.12,
+    "receipts": 0.09,
+    "screens": 0.09,
+    "captions": 0.08,
+}
 """Share of each task in training."""

@@ -67,7 +67,7 @@ class Face:
         return load_font(self, size)
 
     def fitting(self, text: str, width: float, size: float) -> int:
-        """Return the size, at most `size`, at which the text is at most `width` wide."""
+        """Return a size, at most `size`, at which the text is no wider than `width`."""
         at_hundred = self.at(100).getlength(text)
         return max(int(min(size, 100 * width / max(at_hundred, 1))), 4)
 
@@ -87,10 +87,18 @@ def train_fonts() -> Sequence[Face]:
     return tuple(face for family in seen for face in faces(family))
 
 
-def draw_face(random: Random, split: Split) -> Face:
-    """Draw a face: in the test split every third is of an unseen family."""
+def draw_face(random: Random, split: Split, everyday: bool = False) -> Face:
+    """Draw a face: in the test split every third is of an unseen family.
+
+    Args:
+        random: the source of every choice.
+        split: "train" or "test".
+        everyday: leave out what charts, receipts and screens are hardly set in.
+    """
     unseen = split == "test" and random.random() < 1 / 3
     families = [one for one in FAMILIES if (one.name in UNSEEN) == unseen]
+    if everyday:
+        families = [one for one in families if one.weight >= 1]
     family = random.choices(families, [one.weight for one in families])[0]
     return random.choice(faces(family))
 

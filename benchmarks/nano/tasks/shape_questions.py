@@ -47,7 +47,7 @@ def _color(random: Random, figures: Figures, size: Size, ending: str) -> Ask | N
     if len(figures) == 1 and random.random() < 0.4:
         noun = random.choice(("shape", "object"))
     if len(alike) > 1:
-        ways = (f"what color are the {_plural(noun)}?",)
+        ways: tuple[str, ...] = (f"what color are the {_plural(noun)}?",)
         sentence = f"The {_plural(noun)} are {figure.color}."
     else:
         ways = (
@@ -73,13 +73,13 @@ def _shape(random: Random, figures: Figures, size: Size, ending: str) -> Ask | N
         return ask(random, f"shapes/shape{ending}", ways, figure.shape, sentence)
     if [one.color for one in figures].count(figure.color) > 1:
         return None
-    ways = (
+    of_color = (
         f"what is the {figure.color} shape?",
         f"what shape is {figure.color}?",
         f"what shape is the {figure.color} object?",
     )
     sentence = f"The {figure.color} shape is {with_article(figure.shape)}."
-    return ask(random, f"shapes/shape{ending}", ways, figure.shape, sentence)
+    return ask(random, f"shapes/shape{ending}", of_color, figure.shape, sentence)
 
 
 def _count(random: Random, figures: Figures, size: Size, ending: str) -> Ask:
@@ -157,12 +157,9 @@ def _beside(random: Random, figures: Figures, size: Size, ending: str) -> Ask | 
     true = before if apart < 0 else after
     said = random.choice((before, after))
     answer = "yes" if said == true else "no"
-    ways = (
-        f"is the {one.name} {said} the {other.name}?",
-        f"is there a {one.name} {said} the {other.name}?",
-    )
+    ways = (f"is the {one.name} {said} the {other.name}?",)
     sentence = f"{answer.capitalize()}, the {one.name} is {true} the {other.name}."
-    return ask(random, f"shapes/position-yes-no{ending}", ways[:1], answer, sentence)
+    return ask(random, f"shapes/position-yes-no{ending}", ways, answer, sentence)
 
 
 def _bigger(random: Random, figures: Figures, size: Size, ending: str) -> Ask | None:
@@ -199,7 +196,7 @@ def _biggest(random: Random, figures: Figures, size: Size, ending: str) -> Ask |
 
 
 def _exists(random: Random, figures: Figures, size: Size, ending: str) -> Ask:
-    """Ask whether something is there, half the time truly, sometimes in the negative."""
+    """Ask whether something is there, half the time truly, sometimes negated."""
     figure = random.choice(figures)
     color, shape = figure.color, figure.shape
     if random.random() < 0.5:
