@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from random import Random
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from benchmarks.nano.tasks.ground import add_grain
 from benchmarks.nano.tasks.scene import Mark
@@ -29,9 +29,21 @@ def wear(random: Random, image: Image.Image) -> Image.Image:
         image = image.filter(ImageFilter.GaussianBlur(radius))
     if random.random() < 0.3:
         image = ImageEnhance.Brightness(image).enhance(random.uniform(0.75, 1.15))
+    if random.random() < 0.3:
+        image = _shaded(random, image)
     if random.random() < 0.25:
         image = add_grain(random, image, random.uniform(3, 12))
     return _through_jpeg(image, random.randint(35, 90))
+
+
+def _shaded(random: Random, image: Image.Image) -> Image.Image:
+    """Darken the picture towards one side, as a lamp or a window leaves it."""
+    darkest = random.randint(140, 220)
+    ramp = Image.linear_gradient("L").point(
+        lambda v: darkest + v * (255 - darkest) // 255
+    )
+    ramp = ramp.rotate(random.choice((0, 90, 180, 270))).resize(image.size)
+    return ImageChops.multiply(image, ramp.convert("RGB"))
 
 
 def _through_jpeg(image: Image.Image, quality: int) -> Image.Image:

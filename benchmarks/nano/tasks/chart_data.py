@@ -12,6 +12,7 @@ from benchmarks.nano.tasks.wording import COUNTS, words
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov")
 CLEAR = 0.12  # The highest leads the next by at least this share of the highest.
 LONGEST = 6  # Letters of a label.
+STEPS = (1, 2, 5, 10)  # What a bar chart's values are multiples of.
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,16 @@ class Table:
         kind: "bar" or "pie".
         labels: one for each bar or part.
         values: whole numbers; of a pie, per cent that add up to 100.
-        exact: whether every value can be read, from a number or from the axis.
+        told: whether every value is written at its bar or part.
+        exact: whether every value can be read: told, or at a number of the axis.
         title: what stands above the chart, or "".
-        unseen: whether its pairs of label and value are held out.
+        unseen: whether its values, in their order, are held out.
     """
 
     kind: str
     labels: tuple[str, ...]
     values: tuple[int, ...]
+    told: bool
     exact: bool
     title: str
     unseen: bool
@@ -40,7 +43,7 @@ class Table:
         return "bar" if self.kind == "bar" else "part"
 
 
-def draw_table(random: Random, split: Split, kind: str, most: int, step: int) -> Table:
+def draw_table(random: Random, split: Split, kind: str, most: int) -> Table:
     """Draw labels and values.
 
     Args:
@@ -48,22 +51,29 @@ def draw_table(random: Random, split: Split, kind: str, most: int, step: int) ->
         split: "train" or "test".
         kind: "bar" or "pie".
         most: the most labels that the chart has room for.
-        step: of a bar chart, what the values are multiples of.
     """
     unseen = unseen_wanted(random, split)
-    labels = _draw_labels(random, random.randint(2, most))
+    told = random.random() < 0.55
+    exact = told or (kind == "bar" and random.random() < 0.6)
 
     def values() -> tuple[int, ...]:
+        number = random.randint(2, most)
         if kind == "pie":
-            return _draw_parts(random, len(labels))
-        return tuple(step * random.randint(1, 20) for _ in labels)
-
-    def is_unseen(values: tuple[int, ...]) -> bool:
-        return held_out("chart", *sorted(values))
+            return _draw_parts(random, number)
+        # Few enough steps that each is at a number of the axis.
+        highest = 5 if exact and not told else 20
+        step = random.choice(STEPS)
+        return tuple(step * random.randint(1, highest) for _ in range(number))
 
     drawn = draw_value(values, unseen, is_unseen)
+    labels = _draw_labels(random, len(drawn))
     title = random.choice(words(False)).capitalize() if random.random() < 0.5 else ""
-    return Table(kind, labels, drawn, random.random() < 0.75, title, unseen)
+    return Table(kind, labels, drawn, told, exact, title, unseen)
+
+
+def is_unseen(values: Sequence[int]) -> bool:
+    """Say whether a chart's values, in their order, are held out."""
+    return held_out("chart", *values)
 
 
 def _draw_labels(random: Random, number: int) -> tuple[str, ...]:
@@ -163,7 +173,7 @@ def _ask_value(random: Random, table: Table, ending: str) -> Ask:
 
 def _ask_difference(random: Random, table: Table, ending: str) -> Ask:
     one, other = random.sample(range(len(table.labels)), 2)
-    shown = str(abs(table.values[one] - table.values[other]))
+    shown = shown_value(table, abs(table.values[one] - table.values[other]))
     names = f"{table.labels[one]} and {table.labels[other]}"
     ways = (
         f"what is the difference between {names}?",

@@ -14,7 +14,7 @@ from benchmarks.nano.tasks.chart_data import (
     shown_value,
 )
 from benchmarks.nano.tasks.fonts import FAMILIES, Face, draw_face, faces
-from benchmarks.nano.tasks.ground import draw_size
+from benchmarks.nano.tasks.ground import Size, draw_size
 from benchmarks.nano.tasks.holdout import Split, novelty
 from benchmarks.nano.tasks.lettering import write
 from benchmarks.nano.tasks.palette import Color, any_color, dark, light, pale
@@ -27,7 +27,7 @@ TEN = (
     *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
     *((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)),
 )
-STEPS = (1, 2, 5, 10)  # What a bar chart's values are multiples of.
+REACH = 0.88  # How far into the plot the axis' last number lies.
 SMOOTH = 3  # Pies are drawn so many times larger and reduced.
 
 
@@ -68,22 +68,29 @@ def draw_chart(random: Random, split: Split) -> Scene:
     plotter = random.random() < PLOTTER
     face = _plotter_face(split) if plotter else draw_face(random, split, everyday=True)
     face = face or draw_face(random, split, everyday=True)
-    text = round(max(size) * random.uniform(0.045, 0.075))
+    text = _text_size(random, size)
     paper, ink = _colors(random, plotter)
     fills = _fills(random, paper, plotter)
     image = Image.new("RGB", size, paper)
     sheet = Sheet(image, face.at(text), paper, ink, fills, [])
     if random.random() < PIES:
-        table = draw_table(random, split, "pie", 5, 1)
+        sheet.font = face.at(min(text, round(min(size) * 0.075)))
+        table = draw_table(random, split, "pie", 5)
         _draw_pie(random, sheet, table)
     else:
         across = size[1] > size[0] * 1.3 or random.random() < 0.3
         room = size[1] / (text * 2.2) if across else size[0] / (text * 3.6)
         most = min(6, max(int(room) - 1, 2))
-        table = draw_table(random, split, "bar", most, random.choice(STEPS))
+        table = draw_table(random, split, "bar", most)
         _draw_bars(random, sheet, table, across)
     asked = draw_questions(random, table, novelty(table.unseen, face.unseen))
     return Scene(wear(random, sheet.image), asked, tuple(sheet.marks))
+
+
+def _text_size(random: Random, size: Size) -> int:
+    """Draw a font size that leaves most of the picture to the plot."""
+    wanted = max(size) * random.uniform(0.045, 0.075)
+    return max(round(min(wanted, size[0] * 0.07, size[1] * 0.085)), 7)
 
 
 def _plotter_face(split: Split) -> Face | None:
@@ -117,33 +124,32 @@ def _draw_bars(random: Random, sheet: Sheet, table: Table, across: bool) -> None
     """Draw upright bars, or bars across, with their axis and labels."""
     width, height = sheet.image.size
     text = sheet.font.size
-    numbers = table.exact and random.random() < 0.65
     top = text * (2.2 if table.title else 0.9)
     if table.title:
         sheet.write(width / 2, text * 1.1, table.title, "mm")
     longest = max(sheet.font.getlength(label) for label in table.labels)
-    scale = _scale(table)
+    scale = _scale(table, 3.2 if across and width < 20 * text else 5.2)
     digits = sheet.font.getlength(str(max(scale)))
     left = (longest if across else digits) + text * 1.1
-    right = width - text * (2.2 if across and numbers else 0.8)
+    right = width - text * (2.2 if across and table.told else 0.8)
     frame = (left, top, right, height - text * 1.9)
     if not across:
         slot = (frame[2] - frame[0]) / len(table.labels)
         if longest > slot * 0.96:  # The labels would run into each other.
             smaller = max(int(text * slot * 0.96 / longest), 6)
             sheet.font = sheet.font.font_variant(size=smaller)
-    _draw_axes(random, sheet, frame, scale, across, not numbers)
-    _draw_each_bar(random, sheet, table, frame, scale[-1], across, numbers)
+    _draw_axes(random, sheet, frame, scale, across, not table.told)
+    _draw_each_bar(random, sheet, table, frame, scale[-1], across)
 
 
-def _scale(table: Table) -> list[int]:
-    """Return the axis' values: multiples of a round step up to above the highest."""
+def _scale(table: Table, most: float) -> list[int]:
+    """Return the axis' values: `most` round steps at most, to above the highest."""
     highest = max(table.values)
     exponent = 10 ** max(math.floor(math.log10(highest)) - 1, 0)
     step = next(
         unit * exponent
         for unit in (1, 2, 5, 10, 20, 50)
-        if highest / (unit * exponent) <= 5.2
+        if highest / (unit * exponent) <= most
     )
     return list(range(0, highest + step, step))
 
@@ -171,7 +177,7 @@ def _draw_axes(
     grid = random.random() < (0.7 if needed else 0.3)
     gray = tuple((a + 3 * b) // 4 for a, b in zip(sheet.ink, sheet.paper, strict=True))
     for value in scale if needed or random.random() < 0.6 else []:
-        share = value / scale[-1] * 0.94
+        share = value / scale[-1] * REACH
         x, y = left + (right - left) * share, bottom - (bottom - top) * share
         gap = sheet.font.size * 0.35
         if across:
@@ -198,7 +204,6 @@ def _draw_each_bar(
     frame: tuple[float, float, float, float],
     full: int,
     across: bool,
-    numbers: bool,
 ) -> None:
     """Draw the bars with their labels, and their values where they are to be told."""
     left, top, right, bottom = frame
@@ -208,7 +213,7 @@ def _draw_each_bar(
     pairs = zip(table.labels, table.values, strict=True)
     for place, (label, value) in enumerate(pairs):
         fill = sheet.fills[place]
-        share = value / full * 0.94
+        share = value / full * REACH
         if across:
             y = top + slot * (place + 0.5)
             x = left + (right - left) * share
@@ -223,7 +228,7 @@ def _draw_each_bar(
             number_at = (x, y - gap * 0.7, "mb")
         sheet.pen.rectangle(tuple(round(edge) for edge in box), fill)
         sheet.marks.append(Mark("bar", box))
-        if numbers:
+        if table.told:
             sheet.write(number_at[0], number_at[1], str(value), number_at[2])
 
 
@@ -245,7 +250,7 @@ def _draw_pie(random: Random, sheet: Sheet, table: Table) -> None:
     ):
         end = angle + 3.6 * value
         _draw_part(sheet, middle, radius, (angle, end), fills[place])
-        shown = f"{shown_value(table, value)}" if table.exact else ""
+        shown = f"{shown_value(table, value)}" if table.told else ""
         _label_part(sheet, middle, radius, (angle + end) / 2, label, shown)
         angle = end
 

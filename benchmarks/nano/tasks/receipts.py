@@ -72,7 +72,7 @@ def draw_slip(random: Random, split: Split) -> Slip:
     shop = style(f"{word} {random.choice(SHOPS)}")
     kind = "form" if random.random() < FORMS else "receipt"
     unseen = unseen_wanted(random, split)
-    number = random.choice((2, 2, 3, 3, 4))
+    number = random.choice((2, 2, 3))
     names = random.sample([one for one in words(False) if len(one) <= 6], number)
 
     def goods() -> tuple[Row, ...]:
@@ -137,6 +137,8 @@ def _draw_picture(
 ) -> tuple[Image.Image, tuple[Mark, ...]]:
     """Draw the paper as large as the picture allows, perhaps at an angle."""
     size = draw_size(random)
+    if (size[0] > size[1]) == (len(rows) > 5):  # Long slips lie in tall pictures.
+        size = size[1], size[0]
     base = dark(random) if random.random() < 0.4 else None
     image = draw_ground(random, size, base).image
     text = _text_size(random, size, rows, face)
@@ -168,7 +170,7 @@ def _text_size(
 def _widest(rows: Sequence[Row], face: Face) -> float:
     """Return the length of the longest row, in font sizes."""
     font = face.at(100)
-    gaps = [1.0 if right else 0.0 for _, right in rows]
+    gaps = [1.8 if right else 0.0 for _, right in rows]
     lengths = [font.getlength(left + right) / 100 for left, right in rows]
     return max(gap + length for gap, length in zip(gaps, lengths, strict=True))
 

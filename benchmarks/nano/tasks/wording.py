@@ -59,7 +59,7 @@ def draw_price(random: Random, split: Split) -> str:
 
     def amount() -> str:
         cents = random.choice((0, 50, 99, 95, random.randrange(100)))
-        whole = random.randrange(random.choice((10, 100)))
+        whole = random.randrange(1, random.choice((10, 100)))
         return f"{whole}.{cents:02d}"
 
     unseen = unseen_wanted(random, split)
