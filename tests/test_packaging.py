@@ -81,7 +81,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 def test_extras() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"dev", "parity"}
+    assert set(extras) == {"dev", "parity", "data", "nano"}
     assert all(extras.values())
 
 

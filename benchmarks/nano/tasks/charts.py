@@ -239,7 +239,7 @@ def _draw_pie(random: Random, sheet: Sheet, table: Table) -> None:
     top = text * 2 if table.title else 0
     if table.title:
         sheet.write(width / 2, text * 1.1, table.title, "mm")
-    longest = max(sheet.font.getlength(label) for label in table.labels)
+    longest = max(sheet.font.getlength(label) for label in (*table.labels, "88%"))
     limit = (width / 2 - longest - text * 0.7, (height - top) / 2 - text * 2.4)
     radius = max(min(limit), min(width, height) * 0.16)
     middle = (width / 2, top + (height - top) / 2)

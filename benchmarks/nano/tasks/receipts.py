@@ -22,6 +22,10 @@ from benchmarks.nano.tasks.wording import (
 )
 
 SHOPS = ("Cafe", "Market", "Store", "Shop", "Bakery", "Books", "Hotel", "Bar", "Foods")
+TOTALS = ("Total", "TOTAL", "Total:")
+DATE, THANKS = "Date", "Thank you!"
+FIELDS = ("Shop", "Company", "From")
+HEADS = ("Invoice", "INVOICE", "Bill", "Order")
 MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 FORMS = 0.35  # Share of forms: a few named lines and no goods.
 LEADING = 1.3
@@ -110,12 +114,12 @@ def _rows(random: Random, slip: Slip) -> list[Row]:
     """Lay out a receipt: shop, date, goods and total, each where receipts have it."""
     style = random.choice((str.lower, str.capitalize, str.upper))
     goods = [(style(name), price) for name, price in slip.goods]
-    dated = random.choice(((slip.date, ""), ("Date", slip.date)))
-    total = (random.choice(("Total", "TOTAL", "Total:")), slip.currency + slip.total)
+    dated = random.choice(((slip.date, ""), (DATE, slip.date)))
+    total = (random.choice(TOTALS), slip.currency + slip.total)
     first: list[Row] = [(slip.shop, "")]
     last: list[Row] = [dated] if random.random() < 0.3 else []
     first += [] if last else [dated]
-    thanks: list[Row] = [("Thank you!", "")] if random.random() < 0.3 else []
+    thanks: list[Row] = [(THANKS, "")] if random.random() < 0.3 else []
     return [*first, ("-", ""), *goods, ("-", ""), total, *last, *thanks]
 
 
@@ -123,12 +127,12 @@ def _form_rows(random: Random, slip: Slip) -> list[Row]:
     """Lay out a form: named lines in any order."""
     end = random.choice(("", ":"))
     rows = [
-        (random.choice(("Shop", "Company", "From")) + end, slip.shop),
-        ("Date" + end, slip.date),
-        (random.choice(("Total", "TOTAL")) + end, slip.currency + slip.total),
+        (random.choice(FIELDS) + end, slip.shop),
+        (DATE + end, slip.date),
+        (random.choice(TOTALS[:2]) + end, slip.currency + slip.total),
     ]
     random.shuffle(rows)
-    head = random.choice(("Invoice", "INVOICE", "Bill", "Order", ""))
+    head = random.choice((*HEADS, ""))
     return [(head, ""), ("-", ""), *rows] if head else rows
 
 

@@ -184,13 +184,15 @@ def _draw_plate(
     random: Random, image: Image.Image, writing: Writing, face: Face
 ) -> tuple[tuple[Mark, ...], str | None]:
     """Put a sign with the text somewhere, perhaps at an angle."""
-    size = _font_size(random, image.size, writing, face, image.width * 0.94, PAD)
+    slanted = random.random() < TILTED
+    room = image.width * (0.84 if slanted else 0.94)
+    size = _font_size(random, image.size, writing, face, room, PAD)
     plate, marks, name = _draw_sign(random, writing, face, size)
     center = (
         _between(random, plate.width, image.width),
         _between(random, plate.height, image.height),
     )
-    if random.random() < TILTED:
+    if slanted:
         corners = tilted(random, plate.size, center)
         return paste_tilted(image, plate, marks, corners), name
     left, top = round(center[0] - plate.width / 2), round(center[1] - plate.height / 2)
