@@ -81,7 +81,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 def test_extras() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"benchmark", "dev", "parity"}
+    assert set(extras) == {"benchmark", "data", "dev", "nano", "parity"}
     assert all(extras.values())
 
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from benchmarks.nano.architecture import STRIDE, NanoFastVLM
+from benchmarks.nano.architecture import NanoFastVLM
+from benchmarks.nano.presets import STRIDE
 from benchmarks.nano.tokenizer import IMAGE, save_tokenizer
 
 WEIGHTS = "model.safetensors"

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import easy_vqa
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 SHAPES = ("circle", "rectangle", "triangle")
 COLORS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
@@ -87,23 +84,6 @@ def _picture(path: str, questions: list[Question]) -> Picture:
     color = attribute_label(questions, COLORS)
     matching = tuple(question for question in questions if _matches(question))
     return Picture(Path(path), tuple(questions), matching, shape, color)
-
-
-def read_pixels(path: Path, resolution: int) -> npt.NDArray[np.uint8]:
-    """Pad a picture to a square on black and resize it: uint8 (S, S, 3).
-
-    Padding and bicubic resizing are FastVLM's own preprocessing.
-
-    Args:
-        path: the picture's file.
-        resolution: the side S, in pixels.
-    """
-    with Image.open(path) as opened:
-        picture = opened.convert("RGB")
-    side = max(picture.size)
-    square = Image.new("RGB", (side, side))
-    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    return np.array(square.resize((resolution, resolution), Image.Resampling.BICUBIC))
 
 
 def attribute_label(questions: Iterable[Question], values: tuple[str, ...]) -> int:

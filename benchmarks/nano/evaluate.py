@@ -1,164 +1,188 @@
 """Measure nano in our own runtime: `python -m benchmarks.nano.evaluate`.
 
-The train-form checkpoint is converted at 16, 8 and 4 bits and each result answers
-easy-vqa's official test split greedily; so does the model that ships in the package.
-Only the data set's exact words are right. The last line printed is JSON.
+The train-form checkpoint is converted at every precision, and each result answers
+held-out scenes of every task, and easy-vqa's official test split, greedily at every
+resolution. Only the exact answer is right. It prints a table per precision, ends with
+one line of JSON, and writes the same to `--out` with a plot beside it.
 """
 
 import argparse
 import json
-import math
+import statistics
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.nano.data import Question, Split, load_split
+from PIL import Image
+
+from benchmarks.nano import tasks
+from benchmarks.nano.accuracy import Accuracy
+from benchmarks.nano.answering import answer_scenes
+from benchmarks.nano.data import load_split
+from benchmarks.nano.evaluation_plot import plot_report
+from benchmarks.nano.tasks.scene import Ask, Scene
 from convert import Recipe, convert_checkpoint
 from fastvlm_mlx import FastVLM, load
-from fastvlm_mlx.backend import mx
-from fastvlm_mlx.image import open_image, prepare
-from fastvlm_mlx.prompt import Message, Prompt
 from fastvlm_mlx.resolve import EMBEDDED
 
 CHECKPOINT = Path(__file__).parent / "checkpoint"
-BATCH = 64
-LONGEST_ANSWER = 8  # tokens
-
-PRECISIONS: dict[str, Recipe | None] = {
-    "16 bit": None,
-    "8 bit": Recipe(8),
-    "4 bit": Recipe(4),
-}
-
-Asked = tuple[int, Question]  # the picture's place in the split, and the question
+RESOLUTIONS = (128, 256, 384, 512)
+EASY = "easy-vqa"
+SEED = 1  # Of the held-out scenes; training looks at none of the test split's.
+TIMED = 5  # Answers of which the median time is taken, after one that warms up.
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """Right answers out of the questions asked."""
+class Precision:
+    """How the language model's weights are stored and what is computed in."""
 
-    right: int
-    asked: int
-
-    @property
-    def percent(self) -> float:
-        """Share of right answers."""
-        return 100 * self.right / self.asked
-
-    @property
-    def margin(self) -> float:
-        """Half of the 95 % confidence interval, in points (normal approximation)."""
-        share = self.right / self.asked
-        return 196 * math.sqrt(share * (1 - share) / self.asked)
+    recipe: Recipe | None
+    stored: str
+    computed: str | None  # None is what the runtime picks.
 
 
-def evaluate(vlm: FastVLM, split: Split) -> dict[str, Accuracy]:
-    """Answer every question of a split; accuracy by kind of question, and of all."""
-    features = [encode(vlm, picture.path) for picture in split]
+PRECISIONS = {
+    "float32": Precision(None, "float32", "float32"),
+    "bf16": Precision(None, "bfloat16", "bfloat16"),
+    "8-bit": Precision(Recipe(8), "float16", None),
+    "4-bit": Precision(Recipe(4), "float16", None),
+}
+SHIPPED = "shipped"
+
+Scores = dict[str, Accuracy]
+"""By kind of question, "task/what"."""
+
+
+def held_out_scenes(task: str, count: int) -> list[Scene]:
+    """Draw a task's first scenes of the test split, or take easy-vqa's pictures."""
+    if task == EASY:
+        return [
+            Scene(Image.open(picture.path).convert("RGB"), asked, ())
+            for picture in load_split("test")[:count]
+            for asked in [tuple(_easy_asks(picture.questions))]
+        ]
+    return [tasks.draw(task, "test", SEED, index) for index in range(count)]
+
+
+def _easy_asks(questions: Iterable[Any]) -> Iterator[Ask]:
+    for question in questions:
+        kind = question.kind.replace("/", "-")
+        yield Ask(question.text, question.answer, f"{EASY}/{kind}")
+
+
+def evaluate(vlm: FastVLM, scenes: Sequence[Scene], resolution: int) -> Scores:
+    """Answer all questions about some scenes; accuracy by kind of question."""
     counts: dict[str, list[bool]] = defaultdict(list)
-    for batch, prompts in _batches(vlm, split):
-        embeds = [features[picture] for picture, _ in batch]
-        for (_, question), answer in zip(
-            batch, answer_batch(vlm, prompts, embeds), strict=True
-        ):
-            counts[question.kind].append(answer == question.answer)
-            counts["all"].append(answer == question.answer)
+    for asked, answer in answer_scenes(vlm, scenes, resolution):
+        counts[asked.kind].append(answer == asked.answer)
     return {kind: Accuracy(sum(got), len(got)) for kind, got in sorted(counts.items())}
 
 
-def encode(vlm: FastVLM, path: Path) -> mx.array:
-    """A picture as the language model sees it: (N, D)."""
-    config = vlm.config
-    pixels = prepare(open_image(path), config.vision_config.image_size, "pad")
-    pixel_values = mx.array(pixels)[None].astype(vlm.model.embed_dtype) / 255
-    embeds = vlm.model.project(vlm.model.encode_image(pixel_values))[0]
-    mx.eval(embeds)
-    return embeds
+def task_accuracy(scores: Scores) -> Accuracy:
+    """Return the accuracy over all kinds."""
+    return sum(scores.values(), Accuracy(0, 0))
 
 
-def answer_batch(
-    vlm: FastVLM, prompts: Sequence[Prompt], embeds: Sequence[mx.array]
-) -> list[str]:
-    """Greedy answers to prompts of one length, each about one picture."""
-    spliced = [
-        vlm.model.splice(prompt.token_ids, prompt.image_spans, [picture])
-        for prompt, picture in zip(prompts, embeds, strict=True)
+def first_token_time(vlm: FastVLM, scene: Scene, resolution: int) -> float:
+    """Return the median seconds from a picture and a question to the first token."""
+    question = scene.questions[0].text
+    times = [
+        vlm.generate(
+            scene.image, question, resolution=resolution, max_tokens=1
+        ).timings.time_to_first_token
+        for _ in range(1 + TIMED)
     ]
-    cache = vlm.model.make_cache()
-    tokens = mx.argmax(vlm.model.prefill(mx.concatenate(spliced), cache), axis=-1)
-    written = [tokens]
-    for _ in range(LONGEST_ANSWER - 1):
-        logits = vlm.model.prefill(vlm.model.embed(tokens).swapaxes(0, 1), cache)
-        tokens = mx.argmax(logits, axis=-1)
-        written.append(tokens)
-    rows: list[list[int]] = mx.stack(written, axis=1).tolist()  # type: ignore[assignment]
-    return [vlm.tokenizer.decode(_until_end(vlm, row)) for row in rows]
+    return statistics.median(times[1:])
 
 
-def _until_end(vlm: FastVLM, row: list[int]) -> list[int]:
-    ends = [place for place, token in enumerate(row) if _ends(vlm, token)]
-    return row[: ends[0]] if ends else row
+def models(checkpoint: Path, names: Sequence[str]) -> Iterator[tuple[str, FastVLM]]:
+    """Yield the model at each precision; "shipped" is the one in the package."""
+    for name in names:
+        if name == SHIPPED:
+            yield name, load(EMBEDDED)
+            continue
+        chosen = PRECISIONS[name]
+        with tempfile.TemporaryDirectory() as work:
+            folder = Path(work) / "nano"
+            convert_checkpoint(
+                checkpoint, folder, recipe=chosen.recipe, dtype=chosen.stored
+            )
+            yield name, load(folder, dtype=chosen.computed)
 
 
-def _ends(vlm: FastVLM, token: int) -> bool:
-    return token in vlm.config.eos_token_ids
+def measure(
+    vlm: FastVLM, scenes: dict[str, list[Scene]], resolutions: Sequence[int]
+) -> dict[str, Any]:
+    """Measure a model at every resolution: latency, and accuracy of every task."""
+    report: dict[str, Any] = {}
+    for resolution in resolutions:
+        first = next(iter(scenes.values()))[0]
+        seconds = first_token_time(vlm, first, resolution)
+        scores = {
+            task: evaluate(vlm, each, resolution) for task, each in scenes.items()
+        }
+        print(f"  {resolution} px, first token after {1000 * seconds:.0f} ms")
+        for task, kinds in scores.items():
+            print(f"    {task:10} {task_accuracy(kinds)}", flush=True)
+        report[str(resolution)] = {
+            "first_token_seconds": round(seconds, 4),
+            "tasks": {task: _plain(kinds) for task, kinds in scores.items()},
+        }
+    return report
 
 
-def _batches(vlm: FastVLM, split: Split) -> Iterator[tuple[list[Asked], list[Prompt]]]:
-    """Questions in groups whose prompts are equally long, so nothing is padded."""
-    config = vlm.config.vision_config
-    tokens = config.num_tokens(config.image_size)
-    by_length: dict[int, list[tuple[Asked, Prompt]]] = defaultdict(list)
-    for place, picture in enumerate(split):
-        for question in picture.questions:
-            message = Message("user", question.text, images=1)
-            prompt = vlm.tokenizer.build([message], [tokens])
-            by_length[len(prompt)].append(((place, question), prompt))
-    for group in by_length.values():
-        for start in range(0, len(group), BATCH):
-            part = group[start : start + BATCH]
-            yield [asked for asked, _ in part], [prompt for _, prompt in part]
+def _plain(scores: Scores) -> dict[str, Any]:
+    """Return right answers, questions and interval, of all kinds and of each."""
+    every = {"all": task_accuracy(scores), **scores}
+    return {
+        kind: {
+            "right": score.right,
+            "asked": score.asked,
+            "percent": round(score.percent, 2),
+            "interval": [round(bound, 2) for bound in score.interval],
+        }
+        for kind, score in every.items()
+    }
 
 
-def models(checkpoint: Path, work: Path) -> Iterator[tuple[str, Path | str]]:
-    """The checkpoint converted at every precision, then the model in the package."""
-    for name, recipe in PRECISIONS.items():
-        folder = work / name.replace(" ", "-")
-        convert_checkpoint(
-            checkpoint, folder, recipe=recipe, dtype="float16", quality_samples=0
-        )
-        yield name, folder
-    yield "shipped", EMBEDDED
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    every_task = [*tasks.TASKS, EASY]
+    parser = argparse.ArgumentParser(description="Measure nano in our own runtime.")
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--tasks", nargs="+", choices=every_task, default=every_task)
+    parser.add_argument(
+        "--resolutions", nargs="+", type=int, default=RESOLUTIONS, metavar="PIXELS"
+    )
+    names = [*PRECISIONS, SHIPPED]
+    parser.add_argument("--precisions", nargs="+", choices=names, default=names)
+    parser.add_argument("--scenes", type=int, default=200, help="per task [200]")
+    parser.add_argument("--easy", type=int, default=1000, help="pictures [all 1000]")
+    parser.add_argument("--out", type=Path, help="JSON file; a PNG goes beside it")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Print a table of accuracies and a line of JSON."""
-    parser = argparse.ArgumentParser(description="Measure nano in our own runtime.")
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
-    parser.add_argument("--dtype", help="compute in (default: as the runtime picks)")
-    parser.add_argument("--pictures", type=int, help="only the first so many")
-    arguments = parser.parse_args()
-    split = load_split("test")[: arguments.pictures]
-    results = {}
-    with tempfile.TemporaryDirectory() as work:
-        for name, model in models(arguments.checkpoint, Path(work)):
-            results[name] = evaluate(load(model, dtype=arguments.dtype), split)
-            _print_row(name, results[name])
-    plain = {
-        name: {kind: asdict(score) for kind, score in scores.items()}
-        for name, scores in results.items()
+    """Print tables of accuracies and a line of JSON; write both files where asked."""
+    arguments = parse_arguments()
+    scenes = {
+        task: held_out_scenes(
+            task, arguments.easy if task == EASY else arguments.scenes
+        )
+        for task in arguments.tasks
     }
-    print(json.dumps({"benchmark": "nano", "pictures": len(split), "right": plain}))
-
-
-def _print_row(name: str, scores: dict[str, Accuracy]) -> None:
-    cells = [
-        f"{kind} {score.percent:.2f} % ±{score.margin:.2f} of {score.asked}"
-        for kind, score in scores.items()
-    ]
-    print(f"{name:8} {'  '.join(cells)}", flush=True)
+    results: dict[str, Any] = {}
+    for name, vlm in models(arguments.checkpoint, arguments.precisions):
+        print(name)
+        results[name] = measure(vlm, scenes, arguments.resolutions)
+    report = {"benchmark": "nano", "precisions": results}
+    if arguments.out:
+        arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        plot_report(report, arguments.out.with_suffix(".png"))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

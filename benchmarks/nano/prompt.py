@@ -1,10 +1,10 @@
 """Questions and answers to token ids, through FastVLM's conversation form.
 
-In: `Question`s. Out: the ids of one prompt, or a `Batch` to learn from. The image
+In: `Ask`s. Out: the ids of one prompt, or `Conversations` to learn from. The image
 marker stands in the ids once per visual token, as transformers' FastVLM wants it.
 
 FastVLM's prompt has the picture before the question, so conversations about one picture
-begin alike. A batch writes that beginning once per picture and hangs every conversation
+begin alike. A row writes that beginning once per picture and hangs every conversation
 on it, each unseen by the others.
 """
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.nano.data import COLORS, SHAPES, Question, statement
+from benchmarks.nano.tasks.scene import Ask
 from benchmarks.nano.tokenizer import (
     END,
     END_OF_TEXT,
@@ -33,7 +34,7 @@ PROMPT = (
 
 
 @dataclass(frozen=True)
-class Batch:
+class Conversations:
     """Conversations about P pictures, one row of L places per picture.
 
     Attributes:
@@ -76,7 +77,7 @@ class PromptEncoder:
         self._answer = lru_cache(maxsize=None)(self._encode_answer)
         # Up to the last visual token, where "\n" and the question follow.
         beginning = PROMPT.partition("\n{text}")[0].format(markers=self._markers)
-        self._shared = len(tokenizer.encode(beginning).ids)
+        self._beginning: list[int] = tokenizer.encode(beginning).ids
 
     def _encode_prompt(self, text: str) -> list[int]:
         filled = PROMPT.format(markers=self._markers, text=text)
@@ -87,38 +88,43 @@ class PromptEncoder:
         ids: list[int] = self._tokenizer.encode(answer + END).ids
         return ids
 
-    def batch(self, conversations: list[list[Question]]) -> Batch:
+    def batch(self, conversations: list[list[Ask]]) -> Conversations:
         """Encode each picture's questions with their answers."""
         rows = [self._row(questions) for questions in conversations]
         fillings = (self._padding, 0, -1, IGNORED)
         columns = zip(zip(*rows, strict=True), fillings, strict=True)
-        return Batch(*[pad_sequence(list(c), True, filling) for c, filling in columns])
+        return Conversations(
+            *[pad_sequence(list(c), True, filling) for c, filling in columns]
+        )
 
-    def _hints(self, question: Question, asked: list[int]) -> list[int]:
-        """Label the named word of a yes/no question: is it shown in the picture?
+    def _hints(self, question: Ask, asked: list[int]) -> list[int]:
+        """Label the named word of easy-vqa's yes/no questions: is it shown there?
 
         Generation never reads what the decoder says there. But half of the questions
         are negated, so without these labels the answers alone give the comparison of
         word and picture next to no gradient until the negations are understood.
         """
         labels = [IGNORED] * len(asked)
-        shown, word = statement(question, SHAPES + COLORS)
-        if question.kind == "yes/no" and word is not None:
+        if question.kind != "easy-vqa/yes-no":
+            return labels
+        said = Question(question.text, question.answer)
+        shown, word = statement(said, SHAPES + COLORS)
+        if word is not None:
             place = asked.index(self._tokenizer.encode(f" {word}").ids[-1])
             labels[place] = self._answer("yes" if shown else "no")[0]
         return labels
 
-    def _row(self, questions: list[Question]) -> list[Tensor]:
+    def _row(self, questions: list[Ask]) -> list[Tensor]:
         """Return ids, positions, segments and labels of one picture."""
-        ids = self.prompt(questions[0].text)[: self._shared]
-        positions, segments = list(range(self._shared)), [0] * self._shared
-        labels = [IGNORED] * self._shared
+        ids, shared = list(self._beginning), len(self._beginning)
+        positions, segments = list(range(shared)), [0] * shared
+        labels = [IGNORED] * shared
         for number, question in enumerate(questions, start=1):
-            asked = self.prompt(question.text)[self._shared :]
+            asked = self.prompt(question.text)[shared:]
             answer = self._answer(question.answer)
             read = asked + answer[:-1]  # The last token is only predicted.
             ids = ids + read
-            positions += range(self._shared, self._shared + len(read))
+            positions += range(shared, shared + len(read))
             segments += [number] * len(read)
             labels += self._hints(question, asked)[:-1] + answer
         return [torch.tensor(each) for each in (ids, positions, segments, labels)]

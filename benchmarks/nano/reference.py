@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 
 from benchmarks.nano.architecture import NanoFastVLM
 from benchmarks.nano.data import Question, Split, load_split
-from benchmarks.nano.examples import Examples, load_examples, to_pixel_values
+from benchmarks.nano.square import read_square, to_pixel_values
 
 BATCH = 100
 LONGEST_ANSWER = 8  # Tokens; the longest trained answer, a caption, has five.
@@ -104,11 +104,12 @@ class Reference:
         )
         return answers
 
-    def judge(self, examples: Examples, questions: list[Asked]) -> "Score":
-        """Answer questions about pictures and count the right answers."""
+    def judge(self, split: Split, questions: list[Asked]) -> Score:
+        """Answer questions about the pictures of a split; count the right answers."""
         score = Score(Counter(), Counter())
+        pixels = torch.stack([read_square(p.path, self.resolution) for p in split])
         for batch, prompts in self._batches(questions):
-            pictures = examples.pixels[[picture for picture, _ in batch]]
+            pictures = pixels[[picture for picture, _ in batch]]
             answers = self.answer(to_pixel_values(pictures), prompts)
             for (_, question), answer in zip(batch, answers, strict=True):
                 score.add(question, answer)
@@ -146,9 +147,8 @@ def main() -> None:
     arguments = parser.parse_args()
     reference = Reference(arguments.folder)
     split = load_split("test")
-    examples = load_examples(split, reference.resolution)
     questions = asked_questions(split, arguments.captions)
-    for line in reference.judge(examples, questions).lines():
+    for line in reference.judge(split, questions).lines():
         print(line)
 
 

@@ -3,6 +3,10 @@
 In: texts to learn merges from. Out: a `tokenizers.Tokenizer`, and the tokenizer files
 of a checkpoint folder. The special tokens carry Qwen's names at this vocabulary's own
 ids, directly after the merges, as in Qwen2.
+
+Questions and common answers become few tokens. Words that are read from a picture stay
+out of what the merges are learned from, so they fall into letters and short pieces, and
+spelling one that was never seen is no harder than spelling any other.
 """
 
 import json
@@ -22,7 +26,6 @@ from tokenizers import (
     trainers,
 )
 
-VOCABULARY_SIZE = 768  # A multiple of 64, so that no padding rows are needed.
 END_OF_TEXT, IMAGE = "<|endoftext|>", "<image>"
 START, END = "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, START, END, IMAGE)
@@ -69,18 +72,24 @@ play spell air away animal house point page letter mother answer found study sti
 learn should world describe image photo color shape left top bottom square round above
 below under between near far light dark white orange pink purple black blue brown gray
 green red teal yellow circle rectangle triangle person woman child dog cat car tree
-table text word written sign street sky sun
+text word sign street sky sun says number digits written chart bar pie
+slice value highest lowest difference total date shop receipt form name amount screen
+button label toggle highlighted selected setting many more fewer left right
 """.split()
 
 
-def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """Learn a byte-level BPE of `VOCABULARY_SIZE` tokens.
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """Learn a byte-level BPE.
 
     Args:
         texts: what the model will read and write, each text as often as it counts.
+        vocabulary: tokens, a multiple of 64, so that no padding rows are needed.
 
     Returns:
         A tokenizer with all 256 bytes, the merges and then `SPECIAL_TOKENS`.
+
+    Raises:
+        ValueError: the texts have too few pairs for so many tokens.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -92,8 +101,13 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    tokenizer.train_from_iterator([*texts, *_english_text()], _bpe_trainer())
+    tokenizer.train_from_iterator([*texts, *_english_text()], _bpe_trainer(vocabulary))
     tokenizer.add_special_tokens([_special(token) for token in SPECIAL_TOKENS])
+    if tokenizer.get_vocab_size() != vocabulary:
+        raise ValueError(
+            f"the texts gave {tokenizer.get_vocab_size()} tokens, expected "
+            f"{vocabulary}; give more texts or choose a smaller vocabulary"
+        )
     return tokenizer
 
 
@@ -103,9 +117,9 @@ def _english_text() -> list[str]:
     return [" " + word for word in ENGLISH] * 2 + roles * 100
 
 
-def _bpe_trainer() -> trainers.BpeTrainer:
+def _bpe_trainer(vocabulary: int) -> trainers.BpeTrainer:
     return trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE - len(SPECIAL_TOKENS),
+        vocab_size=vocabulary - len(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -1,44 +1,77 @@
-"""Train the nano FastVLM on easy-vqa: `python -m benchmarks.nano.train --out FOLDER`.
+"""Train a nano FastVLM: `python -m benchmarks.nano.train --out FOLDER`.
 
-Writes `checkpoint/`, its half-size copy `checkpoint-fp16/`, `train.log` and the state
-that `--resume` goes on from.
+It goes on until it is stopped (or for `--minutes`), and later `--resume` continues from
+the last saved state. `--finish N` lets the learning rate fall over N more steps and
+writes `checkpoint/` (float32) and `checkpoint-fp16/`; `--write` writes them right away.
+The folder also gets the tokenizer, the options, `train.log`, `history.jsonl` (see
+`plot.py`) and the state.
+
+On a GPU that is lent for minutes: `--preset gpu --device cuda --workers 15 --minutes 9
+--pieces FOLDER` leaves the weights in small files, and `--start FOLDER` goes on from
+them with a fresh optimizer; `--tokenizer` is then the first run's.
 """
 
 import argparse
+import json
 import logging
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
 
 from benchmarks.nano.checkpoint import save_checkpoint, save_half_copy
-from benchmarks.nano.data import Split, load_split
+from benchmarks.nano.mixture import draw_scene, task_shares
+from benchmarks.nano.pieces import load_pieces, save_pieces
+from benchmarks.nano.presets import PRESETS
 from benchmarks.nano.tokenizer import train_tokenizer
 from benchmarks.nano.trainer import Options, Trainer, log
 
-
-def tokenizer_texts(split: Split) -> list[str]:
-    """Return what the tokenizer learns from: questions, answers and captions."""
-    captions = [picture.caption for picture in split if picture.caption]
-    asked = [question for picture in split for question in picture.questions]
-    return [text for each in asked + captions for text in (each.text, each.answer)]
+TOKENIZER, OPTIONS = "tokenizer.json", "options.json"
+TEXT_SCENES = 400  # Scenes per task whose questions the tokenizer learns from.
+COMMON_ANSWERS = ("easy-vqa", "shapes", "captions")  # The others are read, spelled.
 
 
-def parse_options() -> tuple[Options, bool]:
-    """Read the command line: the options, and whether to resume."""
-    parser = argparse.ArgumentParser(description="Train the nano FastVLM on easy-vqa.")
+def tokenizer_texts() -> Iterator[str]:
+    """Yield what the tokenizer learns from: questions, and answers of few words."""
+    for task in task_shares(all_tasks=True):
+        for index in range(TEXT_SCENES):
+            for asked in draw_scene(task, "train", 0, index).questions:
+                yield asked.text
+                if asked.kind.startswith(COMMON_ANSWERS):
+                    yield asked.answer
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Train a nano FastVLM.")
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--resume", action="store_true", help="go on from --out")
-    for name in (
-        "resolution",
-        "attribute_steps",
-        "question_steps",
-        "frozen_steps",
-        "seed",
-    ):
-        default = getattr(Options, name)
-        flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=int, default=default, help=f"[{default}]")
-    arguments = vars(parser.parse_args())
-    resume = arguments.pop("resume")
-    return Options(**arguments), resume
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--finish", type=int, help="steps of the rate's fall")
+    parser.add_argument("--write", action="store_true", help="write checkpoints now")
+    parser.add_argument("--pieces", type=Path, help="folder for the weights in pieces")
+    parser.add_argument("--start", type=Path, help="folder of pieces to begin with")
+    parser.add_argument("--tokenizer", type=Path, help="file to take it from")
+    for field in fields(Options):
+        if field.name != "out":
+            flag = "--" + field.name.replace("_", "-")
+            kind = type(field.default)
+            parser.add_argument(flag, type=kind, help=f"[{field.default}]")
+    return parser.parse_args()
+
+
+def read_options(arguments: argparse.Namespace) -> Options:
+    """Return the defaults or, of a resumed run, its options; changed where asked."""
+    options = Options(arguments.out)
+    if arguments.resume:
+        stored: dict[str, Any] = json.loads((arguments.out / OPTIONS).read_text())
+        options = replace(options, **stored)
+    names = (field.name for field in fields(Options))
+    given = {name: getattr(arguments, name) for name in names}
+    return replace(options, **{k: v for k, v in given.items() if v is not None})
 
 
 def start_log(folder: Path) -> None:
@@ -53,20 +86,58 @@ def start_log(folder: Path) -> None:
     log.setLevel(logging.INFO)
 
 
+def get_tokenizer(options: Options, stored: Path | None) -> Tokenizer:
+    """Read the tokenizer or, without a file, learn it; keep it with the run."""
+    path = options.out / TOKENIZER
+    if stored is not None:
+        Tokenizer.from_file(str(stored)).save(str(path))
+    else:
+        vocabulary = PRESETS[options.preset].vocabulary
+        train_tokenizer(tokenizer_texts(), vocabulary).save(str(path))
+    return Tokenizer.from_file(str(path))
+
+
+def write_options(options: Options) -> None:
+    """Store the options beside the state."""
+    stored = {k: v for k, v in asdict(options).items() if k != "out"}
+    (options.out / OPTIONS).write_text(json.dumps(stored, indent=2) + "\n")
+
+
+def write_checkpoints(trainer: Trainer) -> None:
+    """Settle the BatchNorm statistics and write the checkpoint and its half copy."""
+    trainer.settle_statistics()
+    options, folder = trainer.options, trainer.options.out / "checkpoint"
+    save_checkpoint(trainer.model, trainer.tokenizer, options.resolution, folder)
+    save_half_copy(folder, options.out / "checkpoint-fp16")
+    log.info("wrote %s", folder)
+
+
+def make_trainer(arguments: argparse.Namespace, options: Options) -> Trainer:
+    """Return the trainer of a new, a resumed or a carried run."""
+    kept = options.out / TOKENIZER if arguments.resume else arguments.tokenizer
+    trainer = Trainer(options, get_tokenizer(options, kept))
+    if arguments.resume:
+        trainer.load_state()
+    elif arguments.start:
+        trainer.load_weights(load_pieces(arguments.start))
+    if arguments.finish:
+        trainer.finish(arguments.finish)
+    return trainer
+
+
 def main() -> None:
-    """Train from the start or from the last state, then write both checkpoints."""
-    options, resume = parse_options()
+    """Train from the start or from the last state; write what the run has come to."""
+    arguments = parse_arguments()
+    options = read_options(arguments)
     start_log(options.out)
     log.info("%s", options)
-    split = load_split("train")
-    tokenizer = train_tokenizer(tokenizer_texts(split))
-    trainer = Trainer(options, tokenizer, split)
-    if resume:
-        trainer.load_state()
-    trainer.train()
-    folder = options.out / "checkpoint"
-    save_checkpoint(trainer.model, tokenizer, options.resolution, folder)
-    save_half_copy(folder, options.out / "checkpoint-fp16")
+    write_options(options)
+    trainer = make_trainer(arguments, options)
+    trainer.train(arguments.minutes)
+    if arguments.pieces:
+        save_pieces(trainer.weights(), arguments.pieces)
+    if trainer.is_finished or arguments.write:
+        write_checkpoints(trainer)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""The training of the nano FastVLM: steps, measures, and a state to resume from.
+"""The training of a nano FastVLM: steps, measures, and a state to resume from.
 
-Three stages. First the vision tower learns to name shape and color through two linear
-heads. Then the whole model answers questions, several per encoded picture, with the
-heads' loss kept. At last the tower is frozen, every picture is encoded once, and only
-the projector and the decoder go on. It knows nothing of the command line or of
-checkpoint folders.
+Two losses. The tower names what is in every cell of the picture; in the first steps it
+learns that alone. Then the whole model answers questions too, several per encoded
+picture. It knows nothing of the command line or of checkpoint folders.
 """
 
+import json
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +21,29 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.nano.architecture import (
-    AttributeHeads,
     answer_logits,
     build_model,
     encode_pictures,
-    image_tokens,
+    encode_twice,
     use_channels_last,
 )
-from benchmarks.nano.data import UNKNOWN, Question, Split
-from benchmarks.nano.examples import Examples, load_examples, to_pixel_values
-from benchmarks.nano.prompt import IGNORED, PromptEncoder
-from benchmarks.nano.variation import find_boxes, vary
+from benchmarks.nano.cells import (
+    MIDDLE_STAGE,
+    CellHeads,
+    cell_loss,
+    share_named,
+)
+from benchmarks.nano.feed import Batch, Steps, feed, make_batch
+from benchmarks.nano.labels import EMPTY
+from benchmarks.nano.mixture import Mixture, draw_scene, task_shares
+from benchmarks.nano.presets import PRESETS
+from benchmarks.nano.prompt import IGNORED, Conversations
+from benchmarks.nano.schedule import Schedule
+from benchmarks.nano.square import to_pixel_values
 
-VALIDATION_PICTURES = 200  # Taken from the end of the training split.
-VARIANTS = 3  # Of every picture in the third stage: as it is, and varied.
-CAPTION_SHARE = 0.1  # Share of the conversations that ask for a sentence.
-# Share of the yes/no questions that name the picture's own color, where it has any.
-# With eight colors they are so rare that the decoder learns to answer without looking.
-MATCHING_SHARE = 0.5
-LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 50, 250, 500  # Steps.
-STATE = "state.pt"
+LOG_EVERY = 20  # Steps.
+SETTLING = 100  # Batches from which the last BatchNorm statistics are taken.
+STATE, HISTORY = "state.pt", "history.jsonl"
 
 log = logging.getLogger("nano")
 
@@ -49,289 +53,318 @@ class Options:
     """What a training run is made of.
 
     Attributes:
-        out: folder for the log, the state to resume from and the checkpoints.
-        resolution: side of the pictures in pixels, a multiple of 64.
-        attribute_steps: optimizer steps of the first stage.
-        question_steps: optimizer steps of the second stage.
-        frozen_steps: optimizer steps of the third stage.
-        pictures: pictures per step.
-        questions: conversations per picture and step, after the first stage.
-        attribute_rate: highest learning rate of the first stage.
-        question_rate: highest learning rate of the second stage.
-        frozen_rate: highest learning rate of the third stage.
-        warmup: steps in which a stage's learning rate rises.
+        out: folder for the logs, the state to resume from and the checkpoint.
+        preset: name of the model's sizes.
+        device: where torch computes.
+        resolution: side of the pictures that the checkpoint is made for, in pixels.
+        pictures: pictures per step at 256 pixels.
+        questions: conversations per picture and step.
+        naming_steps: first steps, in which the tower learns alone.
+        later_step: the step from which all tasks are drawn, not only the first ones.
+        rate: highest learning rate.
+        warmup: steps in which it rises.
         weight_decay: AdamW's, for matrices and kernels.
-        seed: of the weights, the order and the variations.
+        cell_share: weight of the cells' loss once questions are answered.
+        workers: processes that render.
+        threads: of torch on a CPU; one wastes less where others compute too.
+        validate_every: steps between two measurements of held-out scenes.
+        validated: held-out scenes per task.
+        save_minutes: time between two saved states.
+        seed: of the weights and of everything drawn.
     """
 
     out: Path
-    resolution: int = 128
-    attribute_steps: int = 1000
-    question_steps: int = 1400
-    frozen_steps: int = 1600
-    pictures: int = 32
+    preset: str = "cpu"
+    device: str = "cpu"
+    resolution: int = 256
+    pictures: int = 24
     questions: int = 4
-    attribute_rate: float = 1.5e-3
-    question_rate: float = 1e-3
-    frozen_rate: float = 1e-3
+    naming_steps: int = 600
+    later_step: int = 4000
+    rate: float = 1e-3
     warmup: int = 100
     weight_decay: float = 0.05
+    cell_share: float = 0.5
+    workers: int = 1
+    threads: int = 2
+    validate_every: int = 250
+    validated: int = 24
+    save_minutes: float = 5.0
     seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of all stages."""
-        return self.attribute_steps + self.question_steps + self.frozen_steps
-
-    def stage(self, step: int) -> int:
-        """Return the stage that a step belongs to: 1, 2 or 3."""
-        if step < self.attribute_steps:
-            return 1
-        return 2 if step < self.attribute_steps + self.question_steps else 3
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate: per stage a rise, then half a cosine to zero."""
-        stage = self.stage(step)
-        lengths = (self.attribute_steps, self.question_steps, self.frozen_steps)
-        rates = (self.attribute_rate, self.question_rate, self.frozen_rate)
-        taken, length = step - sum(lengths[: stage - 1]), lengths[stage - 1]
-        rise = min(1.0, (taken + 1) / self.warmup)
-        return rates[stage - 1] * rise * 0.5 * (1 + math.cos(math.pi * taken / length))
-
-
-@dataclass(frozen=True)
-class Measures:
-    """Mean loss and shares of right answers; NaN for what a stage does not measure."""
-
-    loss: float
-    shape: float = math.nan
-    color: float = math.nan
-    answer: float = math.nan
-
-    def __str__(self) -> str:
-        measured = {k: v for k, v in asdict(self).items() if not math.isnan(v)}
-        return "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
 
 
 class Trainer:
-    """Model, heads, optimizer and data of one run.
+    """Model, head, optimizer and scenes of one run.
 
     Args:
         options: what to do.
         tokenizer: the nano tokenizer.
-        split: the pictures and questions to learn from and to validate with.
     """
 
-    def __init__(self, options: Options, tokenizer: Tokenizer, split: Split) -> None:
+    def __init__(self, options: Options, tokenizer: Tokenizer) -> None:
         torch.manual_seed(options.seed)
-        self.options = options
-        self.prompts = PromptEncoder(tokenizer, image_tokens(options.resolution))
-        learned, held_out = split[:-VALIDATION_PICTURES], split[-VALIDATION_PICTURES:]
-        self.learned = load_examples(learned, options.resolution)
-        self.held_out = load_examples(held_out, options.resolution)
-        self.boxes = find_boxes(self.learned.pixels)
-        self.model = build_model(tokenizer, options.resolution)
+        torch.set_num_threads(options.threads)
+        self.options, self.tokenizer = options, tokenizer
+        self.device = torch.device(options.device)
+        self.steps = Steps(
+            Mixture(
+                options.seed,
+                options.naming_steps,
+                options.later_step,
+                options.pictures,
+            ),
+            tokenizer,
+            options.questions,
+        )
+        preset = PRESETS[options.preset]
+        self.model = build_model(preset, tokenizer, options.resolution).to(self.device)
         use_channels_last(self.model)
-        self.heads = AttributeHeads()
+        self.heads = CellHeads(preset).to(self.device)
         self.optimizer = build_optimizer(self.model, self.heads, options.weight_decay)
-        self.features: Tensor | None = None  # (V, N, C, h, w), in the third stage
+        self.schedule = Schedule(options.rate, options.warmup)
         self.step = 0
 
-    def train(self) -> None:
-        """Run all steps that are left, saving the state on the way."""
-        started, first = time.monotonic(), self.step
-        while self.step < self.options.steps:
-            measures = self.train_step()
+    def finish(self, steps: int) -> None:
+        """Let the learning rate fall over the next steps, unless it already does."""
+        if self.schedule.fall_from is None:
+            self.schedule = replace(self.schedule, fall_from=self.step, fall=steps)
+
+    def train(self, minutes: float = math.inf, steps: int | None = None) -> None:
+        """Go on until the schedule's end, or for some minutes or steps, and save.
+
+        Args:
+            minutes: at most so long.
+            steps: at most up to this step.
+        """
+        end = min(e for e in (self.schedule.end, steps, 1 << 40) if e is not None)
+        clock = Clock(minutes, self.options.save_minutes)
+        recent: list[dict[str, float]] = []
+        for batch in feed(self.steps, self.step, end, self.options.workers):
+            recent.append(self.train_step(batch))
             self.step += 1
             if self.step % LOG_EVERY == 0:
-                pace = (time.monotonic() - started) / (self.step - first)
-                log.info("step %d  %s  %.3f s/step", self.step, measures, pace)
-            if self.step % VALIDATE_EVERY == 0:
-                log.info("step %d  held out: %s", self.step, self.validate())
-            if self.step % SAVE_EVERY == 0:
+                self._note({"seconds": clock.elapsed, **mean_measures(recent)})
+                recent = []
+            if self.step % self.options.validate_every == 0:
+                self._note({"held_out": self.validate()})
+            if clock.is_time_to_save():
                 self.save_state()
+            if clock.is_over():
+                break
+        self.save_state()
 
-    def train_step(self) -> Measures:
-        """Draw pictures, and questions after the first stage; take a step."""
-        # Seeded by the step, so that a resumed run goes on as an unbroken one.
-        random = torch.Generator().manual_seed(self.options.seed << 32 | self.step)
-        count, stage = self.options.pictures, self.options.stage(self.step)
-        chosen = torch.randint(len(self.learned), (count,), generator=random)
-        if stage == 3:
-            loss, measures = self._frozen_loss(chosen, random)
-        else:
-            pixels = vary(self.learned.pixels, self.boxes, chosen, random)
-            questions = self._draw_questions(chosen, random) if stage == 2 else []
-            self.model.train()
-            loss, measures = self._loss(self.learned, chosen, pixels, questions)
-        self._update(loss)
-        return measures
+    @property
+    def is_finished(self) -> bool:
+        """Whether the learning rate has fallen to zero."""
+        return self.step == self.schedule.end
 
-    def _frozen_loss(
-        self, chosen: Tensor, random: torch.Generator
-    ) -> tuple[Tensor, Measures]:
-        """Return the loss of answers about pictures that are encoded already."""
-        if self.features is None:
-            self.features = self.freeze_tower()
-        variant = torch.randint(VARIANTS, chosen.shape, generator=random)
-        questions = self._draw_questions(chosen, random)
-        features = self.features[variant, chosen]
-        loss, answer = self._answer_loss(features, questions)
-        return loss, Measures(loss.item(), answer=answer)
-
-    @torch.no_grad()
-    def freeze_tower(self) -> Tensor:
-        """Settle the tower and encode every picture, as it is and varied.
-
-        Returns:
-            float32 (V, N, C, h, w), what the decoder will be given in use.
-        """
-        log.info("freezing the tower")
-        self.settle_statistics()
-        every = torch.arange(len(self.learned))
-        random = torch.Generator().manual_seed(self.options.seed)
-        variants = [self.learned.pixels] + [
-            vary(self.learned.pixels, self.boxes, every, random)
-            for _ in range(VARIANTS - 1)
-        ]
-        return torch.stack([self._encode_all(pixels) for pixels in variants])
-
-    def _encode_all(self, pixels: Tensor) -> Tensor:
-        batches = pixels.split(100)
-        encoded = [encode_pictures(self.model, to_pixel_values(b)) for b in batches]
-        return torch.cat(encoded).contiguous()
-
-    def _draw_questions(
-        self, chosen: Tensor, random: torch.Generator
-    ) -> list[list[Question]]:
-        """Draw each picture's conversations from its own questions and its caption."""
-        drawn: list[list[Question]] = []
-        for picture in (self.learned.split[i] for i in chosen.tolist()):
-            drawn.append([])
-            for share in torch.rand(self.options.questions, generator=random).tolist():
-                kinds: tuple[Question, ...] = picture.questions
-                if share < CAPTION_SHARE and picture.caption:
-                    kinds = (picture.caption,)
-                elif share < CAPTION_SHARE + MATCHING_SHARE and picture.matching:
-                    kinds = picture.matching
-                place = torch.randint(len(kinds), (), generator=random)
-                drawn[-1].append(kinds[int(place)])
-        return drawn
-
-    def _loss(
-        self,
-        examples: Examples,
-        chosen: Tensor,
-        pixels: Tensor,
-        questions: list[list[Question]],
-    ) -> tuple[Tensor, Measures]:
-        """Return the loss of the heads and, if there are questions, of the answers."""
-        with torch.autocast("cpu", torch.bfloat16):
-            features = encode_pictures(self.model, to_pixel_values(pixels))
-        loss, shape, color = self._attribute_loss(
-            features.float(), examples.shapes[chosen], examples.colors[chosen]
-        )
-        answer = math.nan
-        if questions:
-            answer_loss, answer = self._answer_loss(features, questions)
-            loss = loss + answer_loss
-        return loss, Measures(loss.item(), shape, color, answer)
-
-    def _attribute_loss(
-        self, features: Tensor, shapes: Tensor, colors: Tensor
-    ) -> tuple[Tensor, float, float]:
-        """Return the heads' loss and their shares of right shapes and colors."""
-        shape_logits, color_logits = self.heads(features)
-        loss = cross_entropy(shape_logits, shapes, ignore_index=UNKNOWN)
-        loss = loss + cross_entropy(color_logits, colors, ignore_index=UNKNOWN)
-        return (
-            loss,
-            share_right(shape_logits, shapes),
-            share_right(color_logits, colors),
-        )
-
-    def _answer_loss(
-        self, features: Tensor, questions: list[list[Question]]
-    ) -> tuple[Tensor, float]:
-        """Return the answers' loss and the share of conversations wholly right.
-
-        Every token right after the true ones before it is the same as the greedy answer
-        being right; here the hint within the question has to be right, too.
-        """
-        batch = self.prompts.batch(questions)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = answer_logits(self.model, features, batch)
-        wanted = batch.labels != IGNORED
-        labels = batch.labels[wanted]
-        wrong = torch.zeros_like(wanted)
-        wrong[wanted] = logits.argmax(-1) != labels
-        # A conversation, a picture's segment, fails with its first wrong token.
-        failed = {
-            (row, int(batch.segments[row, at])) for row, at in wrong.nonzero().tolist()
-        }
-        answered = 1 - len(failed) / sum(len(asked) for asked in questions)
-        return cross_entropy(logits.float(), labels), answered
-
-    def _update(self, loss: Tensor) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.rate(self.step)
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Take one step; return its measures."""
+        self.model.train()
+        self._set_rate()
+        loss, measures = self.loss(batch.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
+        return {"resolution": batch.resolution, "loss": loss.item(), **measures}
+
+    def _set_rate(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.at(self.step)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of the cells and, after the first steps, of the answers."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            features, middle = encode_twice(
+                self.model, to_pixel_values(batch.pixels), MIDDLE_STAGE
+            )
+            names, early_names = self.heads.last(features), self.heads.middle(middle)
+        loss = cell_loss(names, batch.cells)
+        measures = {
+            "cell_loss": loss.item(),
+            "cells": share_named(names, batch.cells),
+            "middle_cells": share_named(early_names, batch.cells),
+        }
+        loss = loss + cell_loss(early_names, batch.cells)
+        if not self.asks:
+            return loss, measures
+        answer_loss, right = self.answer_loss(features, batch.conversations)
+        measures |= {
+            "answer_loss": answer_loss.item(),
+            "answers": sum(map(sum, right)) / sum(map(len, right)),
+        }
+        return self.options.cell_share * loss + answer_loss, measures
+
+    def answer_loss(
+        self, features: Tensor, conversations: Conversations
+    ) -> tuple[Tensor, list[list[bool]]]:
+        """Return the answers' loss and, by picture, which answers are wholly right.
+
+        Every token right after the true ones before it is the same as the greedy answer
+        being right; in training the hint within the question has to be right, too.
+        """
+        with torch.autocast(self.device.type, torch.bfloat16):
+            logits = answer_logits(self.model, features, conversations)
+        labels = conversations.labels[conversations.labels != IGNORED]
+        right = right_answers(conversations, logits.argmax(-1) == labels)
+        return cross_entropy(logits.float(), labels), right
+
+    @property
+    def asks(self) -> bool:
+        """Whether questions are answered already."""
+        return self.step >= self.options.naming_steps
 
     @torch.no_grad()
-    def validate(self) -> Measures:
-        """Measure the held-out pictures, after the first stage with all questions."""
+    def validate(self) -> dict[str, float]:
+        """Return the share of right answers about held-out scenes, by kind."""
         self.model.eval()
-        parts, asks = [], self.step > self.options.attribute_steps
-        for index, picture in enumerate(self.held_out.split):
-            chosen = torch.tensor([index])
-            questions = [list(picture.questions)] if asks else []
-            pixels = self.held_out.pixels[chosen]
-            parts.append(self._loss(self.held_out, chosen, pixels, questions)[1])
-        return mean_measures(parts)
+        shares = task_shares(self.step >= self.options.later_step)
+        got: dict[str, list[bool]] = defaultdict(list)
+        for task in shares:
+            for batch in self._held_out(task):
+                self._judge(task, batch.to(self.device), got)
+        return {
+            kind: sum(each) / len(each) for kind, each in sorted(got.items()) if each
+        }
+
+    def _held_out(self, task: str) -> Iterator[Batch]:
+        """Yield the held-out scenes of a task at the checkpoint's resolution."""
+        pictures = self.options.pictures
+        for first in range(0, self.options.validated, pictures):
+            places = range(first, min(first + pictures, self.options.validated))
+            scenes = [draw_scene(task, "test", 0, place) for place in places]
+            asked = [scene.questions[:8] for scene in scenes]
+            yield make_batch(scenes, asked, self.options.resolution, self.tokenizer)
+
+    def _judge(self, task: str, batch: Batch, got: dict[str, list[bool]]) -> None:
+        with torch.autocast(self.device.type, torch.bfloat16):
+            features = encode_pictures(self.model, to_pixel_values(batch.pixels))
+            names = self.heads.last(features)
+        filled = batch.cells > EMPTY
+        got[f"cells/{task}"] += (names.argmax(-1) == batch.cells)[filled].tolist()
+        if not self.asks:
+            return
+        _, right = self.answer_loss(features, batch.conversations)
+        for asked, answered in zip(batch.asked, right, strict=True):
+            for question, is_right in zip(asked, answered, strict=True):
+                got[question.kind].append(is_right)
 
     @torch.no_grad()
     def settle_statistics(self) -> None:
-        """Measure the BatchNorm statistics anew on the unvaried pictures, in float32.
+        """Measure the BatchNorm statistics anew, in float32, on the run's next steps.
 
-        While training they trail behind the weights, in bfloat16 and on moved shapes.
+        While training they trail behind the weights and are taken in bfloat16.
         """
         for norm in self.model.modules():
             if isinstance(norm, nn.BatchNorm2d):
                 norm.reset_running_stats()
                 norm.momentum = None  # The plain mean over all batches.
         self.model.train()
-        order = torch.Generator().manual_seed(self.options.seed)
-        for chosen in torch.randperm(len(self.learned), generator=order).split(100):
-            encode_pictures(self.model, to_pixel_values(self.learned.pixels[chosen]))
+        last = self.step + SETTLING
+        for batch in feed(self.steps, self.step, last, self.options.workers):
+            pixels = batch.pixels.to(self.device)
+            encode_pictures(self.model, to_pixel_values(pixels))
         self.model.eval()
+
+    def _note(self, measures: dict[str, Any]) -> None:
+        """Write measures to the log and, for the plot, to `history.jsonl`."""
+        with open(self.options.out / HISTORY, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": self.step, **measures}) + "\n")
+        flat = measures.get("held_out", measures)
+        log.info("step %d  %s", self.step, "  ".join(_shown(flat)))
 
     def save_state(self) -> None:
         """Write everything that a resumed run needs."""
         state = {name: part.state_dict() for name, part in self._parts().items()}
+        fall = (self.schedule.fall_from, self.schedule.fall)
         path = self.options.out / STATE
-        torch.save({**state, "step": self.step}, path.with_suffix(".part"))
+        torch.save(
+            {**state, "step": self.step, "fall": fall}, path.with_suffix(".part")
+        )
         path.with_suffix(".part").replace(path)  # Never a half-written state.
 
     def load_state(self) -> None:
         """Go back to the last saved state."""
-        state = torch.load(self.options.out / STATE)
+        state = torch.load(self.options.out / STATE, map_location=self.device)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step = state["step"]
+        fall_from, fall = state["fall"]
+        self.schedule = replace(self.schedule, fall_from=fall_from, fall=fall)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the model's and the head's tensors, and the step, by name."""
+        step = {"step": torch.tensor(self.step)}
+        model, head = self.model.state_dict(), self.heads.state_dict()
+        # The output embedding is the input embedding under a second name.
+        model = {k: v for k, v in model.items() if k != "lm_head.weight"}
+        return step | model | {f"heads.{name}": each for name, each in head.items()}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Begin with weights from another run, at the step that they came to."""
+        self.step = int(weights.pop("step"))
+        head = {k: v for k, v in weights.items() if k.startswith("heads.")}
+        self.heads.load_state_dict({k[6:]: v for k, v in head.items()})
+        model = {k: v for k, v in weights.items() if k not in head}
+        model["lm_head.weight"] = model["model.language_model.embed_tokens.weight"]
+        self.model.load_state_dict(model)
 
     def _parts(self) -> dict[str, Any]:
         """Name what has a state."""
         return {"model": self.model, "heads": self.heads, "optimizer": self.optimizer}
 
 
+class Clock:
+    """Says when to save and when to stop.
+
+    Args:
+        minutes: until it is over.
+        save_minutes: between two saves.
+    """
+
+    def __init__(self, minutes: float, save_minutes: float) -> None:
+        self._started = self._saved = time.monotonic()
+        self._seconds, self._save_seconds = 60 * minutes, 60 * save_minutes
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return round(time.monotonic() - self._started, 1)
+
+    def is_over(self) -> bool:
+        """Say whether the time is up."""
+        return time.monotonic() - self._started >= self._seconds
+
+    def is_time_to_save(self) -> bool:
+        """Say whether the last save was long ago; if so the next one is now."""
+        due = time.monotonic() - self._saved >= self._save_seconds
+        self._saved = time.monotonic() if due else self._saved
+        return due
+
+
+def right_answers(conversations: Conversations, right: Tensor) -> list[list[bool]]:
+    """Say of each picture's conversations whether every labelled token is right.
+
+    Args:
+        conversations: of P pictures, with K labelled places.
+        right: bool (K,).
+    """
+    wanted = conversations.labels != IGNORED
+    wrong = torch.zeros_like(wanted)
+    wrong[wanted] = ~right
+    counts = conversations.segments.amax(dim=1).tolist()
+    answers = [[True] * count for count in counts]
+    for row, place in wrong.nonzero().tolist():
+        answers[row][int(conversations.segments[row, place]) - 1] = False
+    return answers
+
+
 def build_optimizer(
-    model: nn.Module, heads: nn.Module, weight_decay: float
+    model: nn.Module, head: nn.Module, weight_decay: float
 ) -> torch.optim.AdamW:
     """Return AdamW that decays matrices and kernels, not scales and biases."""
-    parameters = [*model.parameters(), *heads.parameters()]
+    parameters = [*model.parameters(), *head.parameters()]
     matrices = [p for p in parameters if p.squeeze().dim() > 1]
     vectors = [p for p in parameters if p.squeeze().dim() <= 1]
     groups = [
@@ -341,13 +374,15 @@ def build_optimizer(
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
 
 
-def share_right(logits: Tensor, labels: Tensor) -> float:
-    """Return the share of the known labels that the logits name; NaN without any."""
-    known = labels != UNKNOWN
-    return (logits.argmax(-1) == labels)[known].float().mean().item()
+def mean_measures(parts: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each measure over the parts that have it; NaN is left out."""
+    kept: dict[str, list[float]] = defaultdict(list)
+    for part in parts:
+        for name, value in part.items():
+            if name != "resolution" and not math.isnan(value):
+                kept[name].append(value)
+    return {name: sum(each) / len(each) for name, each in kept.items()}
 
 
-def mean_measures(parts: list[Measures]) -> Measures:
-    """Return the means, leaving out what a part could not measure."""
-    table = torch.tensor([list(asdict(part).values()) for part in parts])
-    return Measures(*table.nanmean(dim=0).tolist())
+def _shown(measures: dict[str, float]) -> Iterator[str]:
+    return (f"{name} {value:.3f}" for name, value in measures.items())

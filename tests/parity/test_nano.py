@@ -7,6 +7,7 @@ BatchNorm statistics come from pictures.
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.parity.runtime import relative_error
 
@@ -14,10 +15,10 @@ pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
 pytest.importorskip("benchmarks.nano.reference")  # brings its torchvision stub
 
+from benchmarks.nano.answering import encode  # noqa: E402
 from benchmarks.nano.data import Picture, load_split  # noqa: E402
-from benchmarks.nano.evaluate import encode  # noqa: E402
-from benchmarks.nano.examples import load_examples, to_pixel_values  # noqa: E402
 from benchmarks.nano.reference import Reference  # noqa: E402
+from benchmarks.nano.square import read_square, to_pixel_values  # noqa: E402
 from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import FastVLM, load  # noqa: E402
 from fastvlm_mlx.backend import mx  # noqa: E402
@@ -41,7 +42,8 @@ def torch_model() -> Reference:
 
 
 def our_logits(vlm: FastVLM, picture: Picture) -> mx.array:
-    embeds = encode(vlm, picture.path)
+    resolution = vlm.config.vision_config.image_size[0]
+    embeds = encode(vlm, Image.open(picture.path).convert("RGB"), resolution)
     prompt = vlm.tokenizer.build(
         [Message("user", QUESTION, images=1)], [embeds.shape[0]]
     )
@@ -51,7 +53,8 @@ def our_logits(vlm: FastVLM, picture: Picture) -> mx.array:
 
 def test_logits_of_100_test_pictures(vlm: FastVLM, torch_model: Reference) -> None:
     split = load_split("test")[:PICTURES]
-    pixels = load_examples(split, torch_model.resolution).pixels
+    resolution = torch_model.resolution
+    pixels = torch.stack([read_square(each.path, resolution) for each in split])
     ids = torch_model.prompt(QUESTION).expand(PICTURES, -1)
     with torch.no_grad():
         output = torch_model.model(input_ids=ids, pixel_values=to_pixel_values(pixels))

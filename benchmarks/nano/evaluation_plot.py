@@ -1,0 +1,57 @@
+"""The report as a picture: accuracy by resolution, and by the time it costs.
+
+On the left every task's accuracy with its confidence interval at each resolution, in
+the report's first precision; on the right every precision's mean over the tasks against
+the time to the first token. It needs matplotlib.
+"""
+
+from pathlib import Path
+from typing import Any
+
+
+def resolution_curves(measured: dict[str, Any]) -> dict[str, list[tuple[int, Any]]]:
+    """Return each task's (pixels, accuracy of all kinds) from one precision's part."""
+    curves: dict[str, list[tuple[int, Any]]] = {}
+    for pixels, found in measured.items():
+        for task, kinds in found["tasks"].items():
+            curves.setdefault(task, []).append((int(pixels), kinds["all"]))
+    return curves
+
+
+def latency_curve(measured: dict[str, Any]) -> list[tuple[float, float]]:
+    """Return (milliseconds to the first token, mean accuracy) by resolution."""
+    curve = []
+    for found in measured.values():
+        shares = [kinds["all"]["percent"] for kinds in found["tasks"].values()]
+        time = 1000 * found["first_token_seconds"]
+        curve.append((time, sum(shares) / len(shares)))
+    return curve
+
+
+def plot_report(report: dict[str, Any], path: Path) -> None:
+    """Draw a report of `evaluate` to a PNG file."""
+    from matplotlib.figure import Figure  # Only here, so that reading needs none of it.
+
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    name, first = next(iter(report["precisions"].items()))
+    _draw_resolutions(left, resolution_curves(first))
+    left.set(title=name, xlabel="pixels", ylabel="right answers in %", ylim=(0, 101))
+    for name, measured in report["precisions"].items():
+        times, shares = zip(*latency_curve(measured), strict=True)
+        right.plot(times, shares, marker="o", label=name)
+    right.set(title="mean of the tasks", xlabel="milliseconds to the first token")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def _draw_resolutions(axes: Any, curves: dict[str, list[tuple[int, Any]]]) -> None:
+    for task, curve in curves.items():
+        pixels = [each for each, _ in curve]
+        shares = [score["percent"] for _, score in curve]
+        below = [score["percent"] - score["interval"][0] for _, score in curve]
+        above = [score["interval"][1] - score["percent"] for _, score in curve]
+        axes.errorbar(pixels, shares, (below, above), marker="o", capsize=3, label=task)
+    axes.set_xticks(sorted({each for curve in curves.values() for each, _ in curve}))

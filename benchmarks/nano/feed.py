@@ -1,0 +1,124 @@
+"""Training steps rendered ahead by worker processes.
+
+In: a `Mixture`. Out: one `Batch` per step, in order. A worker draws, pads, resizes,
+labels and tokenizes, so that the trainer's process only multiplies.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.nano.labels import cell_labels
+from benchmarks.nano.mixture import Mixture
+from benchmarks.nano.presets import image_tokens
+from benchmarks.nano.prompt import Conversations, PromptEncoder
+from benchmarks.nano.square import square
+from benchmarks.nano.tasks.scene import Ask, Scene
+
+AHEAD = 3  # Steps that a worker renders before they are asked for.
+
+
+@dataclass(frozen=True)
+class Batch:
+    """P pictures of one resolution S, what is in them and what is asked about them.
+
+    Attributes:
+        pixels: uint8 (P, 3, S, S).
+        cells: int64 (P, S / 16, S / 8), see `labels.cell_labels`.
+        conversations: one row per picture.
+        asked: the conversations' questions and answers, by picture.
+    """
+
+    pixels: Tensor
+    cells: Tensor
+    conversations: Conversations
+    asked: list[list[Ask]]
+
+    @property
+    def resolution(self) -> int:
+        """Side of the pictures in pixels."""
+        return self.pixels.shape[-1]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with its tensors on a device."""
+        moved = {
+            field.name: getattr(self.conversations, field.name).to(device)
+            for field in fields(self.conversations)
+        }
+        return replace(
+            self,
+            pixels=self.pixels.to(device, non_blocking=True),
+            cells=self.cells.to(device),
+            conversations=Conversations(**moved),
+        )
+
+
+def make_batch(
+    scenes: Sequence[Scene],
+    asked: Sequence[Sequence[Ask]],
+    resolution: int,
+    tokenizer: Tokenizer,
+) -> Batch:
+    """Bring scenes and the questions chosen of each to tensors."""
+    squares = [square(scene.image, resolution) for scene in scenes]
+    cells = [
+        torch.from_numpy(cell_labels(scene.marks, each.scale, each.offset, resolution))
+        for scene, each in zip(scenes, squares, strict=True)
+    ]
+    chosen = [list(questions) for questions in asked]
+    prompts = PromptEncoder(tokenizer, image_tokens(resolution))
+    pixels = torch.stack([each.pixels for each in squares])
+    return Batch(pixels, torch.stack(cells), prompts.batch(chosen), chosen)
+
+
+class Steps(Dataset[Batch]):
+    """The batches of a run, by step.
+
+    Args:
+        mixture: what they are drawn from.
+        tokenizer: the nano tokenizer.
+        questions: conversations per picture.
+    """
+
+    def __init__(self, mixture: Mixture, tokenizer: Tokenizer, questions: int) -> None:
+        self.mixture, self.tokenizer, self.questions = mixture, tokenizer, questions
+
+    def __getitem__(self, step: int) -> Batch:
+        scenes = self.mixture.scenes(step)
+        source = random.Random(f"questions {self.mixture.seed} {step}")
+        asked = [
+            source.sample(scene.questions, min(self.questions, len(scene.questions)))
+            for scene in scenes
+        ]
+        resolution = self.mixture.resolution(step)
+        return make_batch(scenes, asked, resolution, self.tokenizer)
+
+
+def feed(steps: Steps, first: int, last: int, workers: int) -> Iterator[Batch]:
+    """Render steps `first` to `last` - 1 in order, ahead of the trainer.
+
+    Args:
+        steps: the run.
+        first: the step to begin with.
+        last: the step to end before.
+        workers: processes that render; 0 renders in this one.
+    """
+    loader = DataLoader(
+        steps,
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=workers,
+        prefetch_factor=AHEAD if workers else None,
+        collate_fn=_as_it_is,
+    )
+    yield from loader
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,55 @@
+"""What is in each cell of a picture, as labels for the vision tower.
+
+A visual token sees 64 x 64 pixels: 4 rows of 8 cells, narrow since letters are. The
+cell in which a mark's middle falls is labelled with the mark.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.nano.tasks.figures import SHAPES
+from benchmarks.nano.tasks.palette import NAMED
+from benchmarks.nano.tasks.scene import Mark
+
+CELL_HEIGHT, CELL_WIDTH = 16, 8  # Pixels.
+SMALLEST = 6  # Pixels; a mark that is lower cannot be told from another.
+
+EMPTY = 0
+UNTOLD = -100  # Two marks in one cell, or one too small: nothing is asked there.
+CHARACTERS = tuple(chr(code) for code in range(33, 127)) + ("£", "€")
+OTHER = len(CHARACTERS) + 1  # A character or a thing that has no label of its own.
+THINGS = tuple(f"{color} {shape}" for shape in SHAPES for color in NAMED)
+LABELS = {name: place for place, name in enumerate(CHARACTERS, start=1)} | {
+    name: place for place, name in enumerate(THINGS, start=OTHER + 1)
+}
+LABEL_COUNT = 2 + len(CHARACTERS) + len(THINGS)
+
+
+def cell_labels(
+    marks: Iterable[Mark], scale: float, offset: tuple[float, float], resolution: int
+) -> npt.NDArray[np.int64]:
+    """Label the cells of one square picture.
+
+    Args:
+        marks: what is where, in the pixels of the picture as it was drawn.
+        scale: pixels of the square picture per pixel of the drawn one.
+        offset: padding on the left and on top, in pixels of the drawn picture.
+        resolution: the side S of the square picture.
+
+    Returns:
+        (S / 16, S / 8), in order of the picture's rows and columns.
+    """
+    labels = np.zeros((resolution // CELL_HEIGHT, resolution // CELL_WIDTH), np.int64)
+    for mark in marks:
+        left, top, right, bottom = mark.box
+        x = (left + right + 2 * offset[0]) / 2 * scale
+        y = (top + bottom + 2 * offset[1]) / 2 * scale
+        row, column = int(y // CELL_HEIGHT), int(x // CELL_WIDTH)
+        if 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]:
+            free = labels[row, column] == EMPTY
+            legible = max(right - left, bottom - top) * scale >= SMALLEST
+            name = LABELS.get(mark.label, OTHER)
+            labels[row, column] = name if free and legible else UNTOLD
+    return labels

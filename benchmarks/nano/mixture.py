@@ -1,0 +1,93 @@
+"""Which scenes a training step sees, at which resolution: seed and step decide alone.
+
+First the tower learns names, mostly from sheets of characters. Shapes, text and
+easy-vqa are what is asked about first; charts, receipts and screens follow from
+`Mixture.later` on, when letters and digits are known. All pictures of a step share one
+resolution; fewer fit at a higher one, so that every step costs about the same.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.nano import tasks
+from benchmarks.nano.easy import draw_easy
+from benchmarks.nano.sheets import draw_sheet
+from benchmarks.nano.tasks.scene import Scene
+
+Split = Literal["train", "test"]
+
+EASY, SHEETS = "easy-vqa", "sheets"
+EASY_SHARE = 0.1
+SHEET_SHARE = 0.6  # In the naming steps.
+FIRST = ("shapes", "text", "captions")
+MOST = 2  # At a low resolution a step has at most so many times `pictures`.
+RESOLUTIONS = {128: 0.1, 256: 0.6, 384: 0.15, 512: 0.15}  # Share of the steps.
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What the steps of a run are drawn from.
+
+    Attributes:
+        seed: of the run.
+        naming: the steps in which nothing is asked.
+        later: the step from which the later tasks join the first ones.
+        pictures: pictures of a step at 256 pixels.
+    """
+
+    seed: int
+    naming: int
+    later: int
+    pictures: int
+
+    def resolution(self, step: int) -> int:
+        """Return the side of a step's pictures, in pixels."""
+        source = random.Random(f"resolution {self.seed} {step}")
+        sides, shares = list(RESOLUTIONS), list(RESOLUTIONS.values())
+        return source.choices(sides, shares)[0]
+
+    def count(self, resolution: int) -> int:
+        """Return how many pictures a step has: about the same number of pixels each."""
+        same_pixels = self.pictures * 256**2 // resolution**2
+        return max(1, min(same_pixels, MOST * self.pictures))
+
+    def shares(self, step: int) -> dict[str, float]:
+        """Return each task's share of a step's pictures."""
+        shares = task_shares(step >= self.later)
+        if step >= self.naming:
+            return shares
+        rest = {task: (1 - SHEET_SHARE) * share for task, share in shares.items()}
+        return {SHEETS: SHEET_SHARE, **rest}
+
+    def scenes(self, step: int) -> list[Scene]:
+        """Draw the pictures of a step with all their questions."""
+        count = self.count(self.resolution(step))
+        source = random.Random(f"tasks {self.seed} {step}")
+        shares = self.shares(step)
+        chosen = source.choices(list(shares), list(shares.values()), k=count)
+        first = step * MOST * self.pictures  # No two steps share a scene.
+        return [
+            draw_scene(task, "train", self.seed, first + place)
+            for place, task in enumerate(chosen)
+        ]
+
+
+def task_shares(all_tasks: bool) -> dict[str, float]:
+    """Return each task's share of the pictures, easy-vqa among them."""
+    mix: Mapping[str, float] = tasks.MIX
+    drawn = {task: mix[task] for task in mix if all_tasks or task in FIRST}
+    whole = sum(drawn.values())
+    shares = {task: (1 - EASY_SHARE) * mix / whole for task, mix in drawn.items()}
+    return {EASY: EASY_SHARE, **shares}
+
+
+def draw_scene(task: str, split: Split, seed: int, index: int) -> Scene:
+    """Draw a scene of easy-vqa or of one of the generated tasks."""
+    if task == SHEETS:
+        return draw_sheet(seed, index)
+    if task == EASY:
+        return draw_easy(split, seed, index)
+    draw: Callable[[str, Split, int, int], Scene] = tasks.draw
+    return draw(task, split, seed, index)

@@ -1,0 +1,47 @@
+"""A drawn picture as the model sees it: a square, and where its marks end up.
+
+The pixels are those of the runtime, `fastvlm_mlx.image.prepare` in mode "pad".
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastvlm_mlx.image import prepare
+
+
+@dataclass(frozen=True)
+class Square:
+    """A picture padded to a square on black and resized.
+
+    Attributes:
+        pixels: uint8 (3, S, S).
+        scale: pixels of the square per pixel of the drawn picture.
+        offset: padding on the left and on top, in pixels of the drawn picture.
+    """
+
+    pixels: Tensor
+    scale: float
+    offset: tuple[int, int]
+
+
+def square(image: Image.Image, resolution: int) -> Square:
+    """Pad an RGB picture to a square on black and resize it to `resolution`."""
+    side = max(image.size)
+    pixels = torch.from_numpy(prepare(image, (resolution, resolution), "pad").copy())
+    offset = ((side - image.width) // 2, (side - image.height) // 2)
+    return Square(pixels.permute(2, 0, 1), resolution / side, offset)
+
+
+def read_square(path: Path, resolution: int) -> Tensor:
+    """Read a picture's file and make it a square: uint8 (3, S, S)."""
+    with Image.open(path) as opened:
+        return square(opened.convert("RGB"), resolution).pixels
+
+
+def to_pixel_values(pixels: Tensor) -> Tensor:
+    """Scale uint8 pictures (B, 3, S, S) to float32 in [0, 1]; no mean, no deviation."""
+    return pixels.float().div(255).contiguous(memory_format=torch.channels_last)

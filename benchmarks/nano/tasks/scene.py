@@ -1,0 +1,46 @@
+"""What the tasks make: a picture, what may be asked about it, and what is where."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels of the picture."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One thing that the picture shows; the vision tower learns from it, nobody asks.
+
+    Attributes:
+        label: one character of a text, or the thing's name ("red circle", "bar").
+        box: the upright rectangle around it, in pixels of the picture.
+    """
+
+    label: str
+    box: Box
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question with the one answer that counts as right.
+
+    Attributes:
+        text: the question as a person would type it.
+        answer: the exact answer.
+        kind: "task/what", and in the test split what of it was never trained on,
+            for example "text/word-unseen-font".
+    """
+
+    text: str
+    answer: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture (RGB) with its questions and marks."""
+
+    image: Image.Image
+    questions: tuple[Ask, ...]
+    marks: tuple[Mark, ...]

@@ -1,0 +1,76 @@
+"""The report: what is asked, how it is counted, and that the shipped model answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("easy_vqa")
+
+from benchmarks.nano import evaluate
+from benchmarks.nano.accuracy import Accuracy
+from benchmarks.nano.answering import answer_scenes
+from benchmarks.nano.evaluation_plot import (
+    latency_curve,
+    plot_report,
+    resolution_curves,
+)
+from benchmarks.nano.tasks.scene import Ask, Scene
+from fastvlm_mlx import FastVLM, load
+
+PICTURES = 4
+
+
+@pytest.fixture(scope="module")
+def vlm() -> FastVLM:
+    return load("nano", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def easy() -> list[Scene]:
+    return evaluate.held_out_scenes(evaluate.EASY, PICTURES)
+
+
+def test_batched_answers_are_those_of_the_engine(
+    vlm: FastVLM, easy: list[Scene]
+) -> None:
+    side = vlm.config.vision_config.image_size[0]
+    for scene in easy:
+        batched = dict(answer_scenes(vlm, [scene], side))
+        for asked in scene.questions[:3]:
+            alone = vlm.generate(scene.image, asked.text, image_mode="pad")
+            assert batched[asked] == alone.text
+
+
+def test_only_exact_answers_are_right(vlm: FastVLM, easy: list[Scene]) -> None:
+    side = vlm.config.vision_config.image_size[0]
+    answers = dict(answer_scenes(vlm, easy[:1], side))
+    asked, text = next(iter(answers.items()))
+    picture = easy[0].image
+    right = Scene(picture, (Ask(asked.text, text, "a/right"),), ())
+    wrong = Scene(picture, (Ask(asked.text, text + ".", "a/wrong"),), ())
+    scores = evaluate.evaluate(vlm, [right, wrong], side)
+    assert scores == {"a/right": Accuracy(1, 1), "a/wrong": Accuracy(0, 1)}
+    assert evaluate.task_accuracy(scores) == Accuracy(1, 2)
+
+
+def test_the_easy_vqa_test_split_is_whole() -> None:
+    scenes = evaluate.held_out_scenes(evaluate.EASY, 1000)
+    assert len(scenes) == 1000
+    assert sum(len(scene.questions) for scene in scenes) == 9673
+
+
+def test_the_report_can_be_stored_and_drawn(
+    vlm: FastVLM, easy: list[Scene], tmp_path: Path
+) -> None:
+    measured = evaluate.measure(vlm, {"easy-vqa": easy}, [64, 128])
+    report = {"benchmark": "nano", "precisions": {"float32": measured}}
+    assert json.loads(json.dumps(report)) == report
+    curve = resolution_curves(measured)["easy-vqa"]
+    assert [pixels for pixels, _ in curve] == [64, 128]
+    low, high = curve[0][1]["interval"]
+    assert low <= curve[0][1]["percent"] <= high
+    assert len(latency_curve(measured)) == 2
+    pytest.importorskip("matplotlib")
+    plot_report(report, tmp_path / "report.png")
+    assert (tmp_path / "report.png").read_bytes()[1:4] == b"PNG"

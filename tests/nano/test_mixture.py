@@ -1,0 +1,76 @@
+"""What a training step draws hangs on the seed and the step, and on nothing else."""
+
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("easy_vqa")
+
+from benchmarks.nano.mixture import (
+    EASY,
+    FIRST,
+    RESOLUTIONS,
+    SHEETS,
+    Mixture,
+    draw_scene,
+    task_shares,
+)
+from benchmarks.nano.sheets import SIDE, draw_sheet
+
+MIXTURE = Mixture(seed=3, naming=10, later=20, pictures=4)
+
+
+def test_a_step_is_the_same_in_any_order() -> None:
+    alone = MIXTURE.scenes(25)
+    for step in (11, 30):
+        MIXTURE.scenes(step)
+    again = Mixture(3, 10, 20, 4).scenes(25)
+    assert [each.questions for each in alone] == [each.questions for each in again]
+    assert [s.image.tobytes() for s in alone] == [s.image.tobytes() for s in again]
+
+
+def test_steps_and_seeds_differ() -> None:
+    drawn = [Mixture(seed, 0, 0, 4).scenes(step) for seed in (0, 1) for step in (5, 6)]
+    pictures = {scenes[0].image.tobytes() for scenes in drawn}
+    assert len(pictures) == 4
+
+
+def test_shares_are_shares() -> None:
+    for step in (0, 10, 20):
+        assert sum(MIXTURE.shares(step).values()) == pytest.approx(1)
+    assert set(MIXTURE.shares(0)) == {SHEETS, EASY, *FIRST}
+    assert set(MIXTURE.shares(10)) == {EASY, *FIRST}
+    assert set(task_shares(all_tasks=True)) > {EASY, *FIRST}
+
+
+def test_resolutions_come_as_often_as_they_should() -> None:
+    drawn = Counter(MIXTURE.resolution(step) for step in range(4000))
+    for side, share in RESOLUTIONS.items():
+        assert drawn[side] / 4000 == pytest.approx(share, abs=0.03)
+
+
+def test_a_step_has_about_the_same_number_of_pixels() -> None:
+    mixture = Mixture(0, 0, 0, pictures=24)
+    assert {side: mixture.count(side) for side in RESOLUTIONS} == {
+        128: 48,
+        256: 24,
+        384: 10,
+        512: 6,
+    }
+
+
+def test_sheets_are_full_of_marks_inside_them() -> None:
+    sheet = draw_sheet(0, 0)
+    assert len(sheet.marks) > 40
+    middles = [
+        ((left + right) / 2, (top + bottom) / 2)
+        for left, top, right, bottom in (mark.box for mark in sheet.marks)
+    ]
+    assert all(0 <= x <= SIDE for x, _ in middles)
+    assert draw_sheet(0, 0).marks == sheet.marks
+
+
+def test_training_sees_no_held_out_picture_of_easy_vqa() -> None:
+    held_out = draw_scene(EASY, "test", 0, 0)
+    assert held_out.image.size == (64, 64)
+    assert not held_out.marks

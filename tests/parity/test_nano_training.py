@@ -1,0 +1,209 @@
+"""The training of nano at a tiny size: what it learns from, and that it can stop."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.parity
+torch = pytest.importorskip("torch")
+pytest.importorskip("easy_vqa")
+pytest.importorskip("benchmarks.nano.architecture")  # brings its torchvision stub
+
+from tokenizers import Tokenizer  # noqa: E402
+
+from benchmarks.nano.architecture import (  # noqa: E402
+    answer_logits,
+    encode_pictures,
+    encode_twice,
+)
+from benchmarks.nano.cells import MIDDLE_STAGE, CellHead, cell_loss  # noqa: E402
+from benchmarks.nano.feed import make_batch  # noqa: E402
+from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
+from benchmarks.nano.mixture import EASY, draw_scene  # noqa: E402
+from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
+from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
+from benchmarks.nano.prompt import IGNORED, PromptEncoder  # noqa: E402
+from benchmarks.nano.square import to_pixel_values  # noqa: E402
+from benchmarks.nano.tasks.scene import Ask  # noqa: E402
+from benchmarks.nano.tokenizer import END, IMAGE, token_id, train_tokenizer  # noqa: E402
+from benchmarks.nano.train import write_checkpoints  # noqa: E402
+from benchmarks.nano.trainer import Options, Trainer, right_answers  # noqa: E402
+from convert import convert_checkpoint  # noqa: E402
+from fastvlm_mlx import load  # noqa: E402
+
+TINY = Preset(
+    layers=(1, 1, 1, 1, 1),
+    widths=(16, 16, 16, 32, 32),
+    hidden=64,
+    feed_forward=64,
+    decoder_layers=1,
+    heads=1,
+    key_value_heads=1,
+    vocabulary=320,
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(["is there a red circle?", "yes", "no"] * 50, 320)
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    return Options(
+        tmp_path,
+        preset="tiny",
+        resolution=64,
+        pictures=1,
+        naming_steps=1,
+        workers=0,
+        validate_every=2,
+        validated=1,
+    )
+
+
+def weights(trainer: Trainer) -> dict[str, Any]:
+    return {name: each.clone() for name, each in trainer.weights().items()}
+
+
+def test_a_resumed_run_ends_as_an_unbroken_one(
+    options: Options, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    unbroken = Trainer(options, tokenizer)
+    unbroken.finish(4)
+    unbroken.train()
+    assert unbroken.is_finished
+    first = Trainer(replace(options, out=tmp_path / "parts"), tokenizer)
+    first.options.out.mkdir()
+    first.finish(4)
+    first.train(steps=2)
+    second = Trainer(first.options, tokenizer)
+    second.load_state()
+    assert (second.step, second.is_finished) == (2, False)
+    second.train()
+    found, expected = weights(second), weights(unbroken)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_finished_run_becomes_a_model(options: Options, tokenizer: Tokenizer) -> None:
+    trainer = Trainer(options, tokenizer)
+    trainer.finish(1)
+    trainer.train()
+    write_checkpoints(trainer)
+    for name in ("checkpoint", "checkpoint-fp16"):
+        folder = options.out / f"{name}-converted"
+        convert_checkpoint(options.out / name, folder)
+        vlm = load(folder, dtype="float32")
+        scene = draw_scene(EASY, "test", 0, 0)
+        assert vlm.generate(scene.image, "what?", max_tokens=2).image_tokens == 1
+
+
+def test_weights_go_on_from_pieces(options: Options, tokenizer: Tokenizer) -> None:
+    trainer = Trainer(options, tokenizer)
+    trainer.step = 7
+    limit = 1_000_000
+    count = save_pieces(trainer.weights(), options.out / "pieces", limit)
+    assert count > 1
+    sizes = [path.stat().st_size for path in (options.out / "pieces").iterdir()]
+    assert max(sizes) < limit + 50_000  # the header beside the tensors
+    other = Trainer(replace(options, seed=1), tokenizer)
+    other.load_weights(load_pieces(options.out / "pieces"))
+    assert other.step == 7
+    rounded = {name: each.bfloat16() for name, each in weights(trainer).items()}
+    for name, each in weights(other).items():
+        assert torch.equal(each.bfloat16(), rounded[name]), name
+
+
+def test_a_tensor_too_large_for_a_piece(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="big takes 200 bytes; the limit is 100"):
+        save_pieces({"big": torch.zeros(100)}, tmp_path, 100)
+    with pytest.raises(FileNotFoundError):
+        load_pieces(tmp_path)
+
+
+def test_shared_rows_score_like_separate_ones(
+    options: Options, tokenizer: Tokenizer
+) -> None:
+    """Several conversations hung on one picture do not see each other."""
+    trainer = Trainer(options, tokenizer)
+    model = trainer.model.eval()
+    scene = draw_scene("text", "train", 0, 0)
+    asked = [Ask("what?", "yes", "a/b"), Ask("is there a red circle?", "no", "a/b")]
+    together = make_batch([scene], [asked], 64, tokenizer)
+    with torch.no_grad():
+        features = encode_pictures(model, to_pixel_values(together.pixels))
+        logits = answer_logits(model, features, together.conversations)
+        apart = [
+            answer_logits(
+                model,
+                features,
+                make_batch([scene], [[each]], 64, tokenizer).conversations,
+            )
+            for each in asked
+        ]
+    torch.testing.assert_close(logits, torch.cat(apart))
+
+
+def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
+    encoder = PromptEncoder(tokenizer, image_tokens=4)
+    asked = [Ask("what?", "yes", "a/b"), Ask("what else?", "no", "a/b")]
+    row = encoder.batch([asked, []])
+    assert row.input_ids.eq(token_id(tokenizer, IMAGE)).sum(dim=1).tolist() == [4, 4]
+    ends = row.labels.eq(token_id(tokenizer, END)).sum(dim=1).tolist()
+    assert ends == [2, 0]
+    assert row.segments.amax(dim=1).tolist() == [2, 0]
+    starts = [row.position_ids[0][row.segments[0] == each][0] for each in (1, 2)]
+    assert starts[0] == starts[1]
+
+
+def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
+    asked = [Ask("what?", "yes", "a/b"), Ask("what else?", "no", "a/b")]
+    row = PromptEncoder(tokenizer, 1).batch([asked])
+    labelled = row.segments[row.labels.ne(IGNORED)]
+    right = torch.ones(len(labelled), dtype=torch.bool)
+    right[labelled == 1] = torch.arange(int(labelled.eq(1).sum())) != 0
+    assert right_answers(row, right) == [[False, True]]
+
+
+def test_the_order_of_the_cells() -> None:
+    """Cell (r, c) of place (y, x) is row 4 y + r, column 8 x + c of the picture."""
+    head = CellHead(2, 64)
+    features = torch.arange(2.0 * 3 * 5).view(1, 2, 3, 5)
+    head.name.weight.data.normal_()
+    found = head(features)
+    assert found.shape == (1, 12, 40, LABEL_COUNT)
+    place = head.name(features[0, :, 2, 3]).view(4, 8, LABEL_COUNT)
+    torch.testing.assert_close(found[0, 8:12, 24:32], place)
+
+
+def test_cells_that_nobody_can_tell_cost_nothing() -> None:
+    labels = torch.tensor([[[EMPTY, 5, UNTOLD]]])
+    logits = torch.zeros(1, 1, 3, LABEL_COUNT)
+    before = cell_loss(logits, labels)
+    logits[0, 0, 2, 7] = 100.0
+    assert cell_loss(logits, labels) == before
+    assert before == pytest.approx(2 * torch.tensor(LABEL_COUNT).log().item(), rel=1e-5)
+
+
+def test_the_middle_stage_sees_16_pixels(
+    options: Options, tokenizer: Tokenizer
+) -> None:
+    model = Trainer(options, tokenizer).model
+    pixels = torch.zeros(1, 3, 128, 128)
+    features, middle = encode_twice(model, pixels, MIDDLE_STAGE)
+    assert features.shape == (1, 64, 2, 2)
+    assert middle.shape == (1, 16, 8, 8)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_the_presets_suit_the_kernels(name: str) -> None:
+    preset = PRESETS[name]
+    assert all(
+        wide % narrow == 0
+        for narrow, wide in zip(preset.widths, preset.widths[1:], strict=False)
+    )
+    for size in (preset.hidden, preset.feed_forward, preset.vocabulary):
+        assert size % 64 == 0
