@@ -10,10 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.harness import report
-from benchmarks.nano.data import Split, load_split
-from benchmarks.nano.evaluate import CHECKPOINT, Accuracy, evaluate
+from benchmarks.nano.accuracy import Accuracy
+from benchmarks.nano.evaluate import (
+    CHECKPOINT,
+    EASY,
+    evaluate,
+    held_out_scenes,
+    task_accuracy,
+)
+from benchmarks.nano.tasks.scene import Scene
 from convert import ConversionReport, Quality, Recipe, convert_checkpoint
 from fastvlm_mlx import load
+
+SIDE = 128  # Pixels; what nano was trained with.
 
 RECIPES: dict[str, Recipe | None] = {
     "16 bits": None,
@@ -50,14 +59,14 @@ RECIPES: dict[str, Recipe | None] = {
 def main() -> None:
     """Print a table in Markdown, and a line of JSON."""
     arguments = _parse()
-    split = load_split("test")[: arguments.pictures]
+    scenes = held_out_scenes(EASY, arguments.pictures)
     print(
         "| recipe | MB | bits per weight | KL, nats | first choice | perplexity "
         "| easy-vqa, right |\n|---|---|---|---|---|---|---|"
     )
     results = {}
     for name in arguments.recipes or RECIPES:
-        made, right = measure(RECIPES[name], arguments, split)
+        made, right = measure(RECIPES[name], arguments, scenes)
         print(_row(name, made, right), flush=True)
         results[name] = {
             "bytes": made.bytes_written,
@@ -71,15 +80,15 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Tell what each recipe costs nano.")
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     parser.add_argument("--samples", type=int, default=96, help="built-in questions")
-    parser.add_argument("--pictures", type=int, help="only the first so many; 0: none")
+    parser.add_argument("--pictures", type=int, default=1000, help="of 1000; 0: none")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="NAME")
     return parser.parse_args()
 
 
 def measure(
-    recipe: Recipe | None, arguments: argparse.Namespace, split: Split
+    recipe: Recipe | None, arguments: argparse.Namespace, scenes: list[Scene]
 ) -> tuple[ConversionReport, Accuracy | None]:
-    """Convert by a recipe, judge, and answer the questions of a split."""
+    """Convert by a recipe, judge, and answer the questions about some pictures."""
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "model"
         made = convert_checkpoint(
@@ -89,7 +98,8 @@ def measure(
             dtype="float16",
             quality_samples=arguments.samples,
         )
-        return made, evaluate(load(folder), split)["all"] if split else None
+        scores = evaluate(load(folder), scenes, SIDE) if scenes else None
+        return made, None if scores is None else task_accuracy(scores)
 
 
 def _row(name: str, made: ConversionReport, right: Accuracy | None) -> str:

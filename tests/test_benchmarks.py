@@ -40,7 +40,7 @@ def test_a_prediction_is_bound_by_what_is_slower() -> None:
     faster = predict(PEAKS["Apple M1 Max"], LANGUAGE_MODELS["0.5B"], 1024, bits=4)
     # four times the arithmetic, almost six times the bandwidth
     assert found["encode ms"] / faster["encode ms"] == pytest.approx(4, rel=0.01)
-    assert faster["tokens/s"] / found["tokens/s"] == pytest.approx(400 / 68)
+    assert faster["tokens/s"] / found["tokens/s"] == pytest.approx(400 / 68.25)
 
 
 def test_views_are_no_kernels() -> None:
