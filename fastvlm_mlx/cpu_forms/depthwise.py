@@ -5,14 +5,14 @@ A small kernel is a sum of shifted pictures, a large one a matmul over tiles.
 Shapes: B batch, H and W pixels, C channels, k kernel side.
 """
 
-from functools import partial
+from functools import cache, partial
 
 from ..backend import mx
 
 _SMALL = 3
 """Kernels up to this side are summed tap by tap; a matmul would be mostly zeros."""
 
-_LARGE = 48
+_LARGE = 96
 """From this many output rows on, wider tiles pay for their larger matrices."""
 
 
@@ -117,14 +117,24 @@ def _patches(
 def _banded(weight: mx.array, stride: int, tile: tuple[int, int]) -> mx.array:
     """Each channel's matrix from a patch to a tile: (C, patch size, tile size)."""
     channels, kernel = weight.shape[0], weight.shape[1]
+    places = _places(kernel, stride, tile)
+    banded = weight.reshape(channels, -1) @ places.reshape(kernel**2, -1)
+    return banded.reshape(channels, *places.shape[1:])
+
+
+@cache
+def _places(kernel: int, stride: int, tile: tuple[int, int]) -> mx.array:
+    """Ones where a tap goes in a banded matrix: (k², patch size, tile size)."""
     patch = _patch_size(kernel, stride, tile)
-    weight = weight.squeeze(-1)  # (C, k, k)
+    taps = mx.eye(kernel**2).reshape(-1, kernel, kernel)
     columns = []
     for top in range(0, tile[0] * stride, stride):
         for left in range(0, tile[1] * stride, stride):
             below, right = patch[0] - kernel - top, patch[1] - kernel - left
-            columns.append(mx.pad(weight, [(0, 0), (top, below), (left, right)]))
-    return mx.stack(columns, axis=-1).reshape(channels, -1, len(columns))
+            columns.append(mx.pad(taps, [(0, 0), (top, below), (left, right)]))
+    places = mx.stack(columns, axis=-1).reshape(kernel**2, -1, len(columns))
+    mx.eval(places)  # it outlives this call, and may be used from another thread
+    return places
 
 
 def _patch_size(kernel: int, stride: int, tile: tuple[int, int]) -> tuple[int, int]:
