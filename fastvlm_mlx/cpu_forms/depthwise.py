@@ -43,13 +43,13 @@ def shifted(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     grid = (rows + reach, columns + reach)
     phases = _phases(x, kernel // 2, stride, grid)  # (stride, stride, pixels, C)
     count = phases.shape[2] - reach * (grid[1] + 1)
-    taps, weights = [], []
+    shifts = []
     for i in range(kernel):
         for j in range(kernel):
             start = (i // stride) * grid[1] + j // stride
-            taps.append(phases[i % stride, j % stride, start : start + count])
-            weights.append(weight[:, i, j, 0])
-    total = _weighted_sum(taps, weights)  # (count, C)
+            shifts.append(phases[i % stride, j % stride, start : start + count])
+    taps = mx.contiguous(weight.reshape(channels, -1).T)  # (k², C)
+    total = _weighted_sum(shifts, list(taps))  # (count, C)
     total = mx.pad(total, [(0, phases.shape[2] - count), (0, 0)])
     return total.reshape(batch, *grid, channels)[:, :rows, :columns]
 
