@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
+WIDE = 20
 FOLDER = Path(__file__).with_name("plots")
 
 
@@ -21,7 +22,7 @@ def read(files: list[Path]) -> list[dict[str, Any]]:
 
 
 def draw_bars(title: str, unit: str, values: dict[str, float], file: Path) -> None:
-    """Horizontal bars on a logarithmic axis, the number at the end of each."""
+    """Horizontal bars with their numbers; a wide range is drawn by its logarithm."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 0.5 * len(values) + 1.2), layout="constrained")
@@ -29,10 +30,17 @@ def draw_bars(title: str, unit: str, values: dict[str, float], file: Path) -> No
     for place, (name, value) in enumerate(reversed(values.items())):
         hatch = HATCHES[(len(values) - 1 - place) % len(HATCHES)]
         axes.barh(name, value, color="white", edgecolor="black", hatch=hatch)
-        axes.text(value * 1.05, place, f"{value:.3g}", va="center")
-    axes.set_xscale("log")
+        axes.annotate(
+            f"{value:.3g}",
+            (value, place),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    wide = max(values.values()) > WIDE * min(values.values())
+    axes.set_xscale("log" if wide else "linear")
     axes.margins(x=0.15)
-    axes.set_xlabel(unit)
+    axes.set_xlabel(f"{unit} (logarithmic)" if wide else unit)
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=100)
@@ -53,8 +61,12 @@ def peers(results: list[dict[str, Any]]) -> None:
 
 
 def ablation(results: list[dict[str, Any]]) -> None:
-    """A figure for each table of the last ablation."""
-    for task, times in results[-1]["results"].items():
+    """A figure for each task; runs of one task are joined."""
+    tables: dict[str, dict[str, float]] = {}
+    for each in results:
+        for task, times in each["results"].items():
+            tables[task] = {**times, **tables.get(task, {})}
+    for task, times in tables.items():
         name = f"ablation-{task.replace(' ', '-')}"
         draw_bars(f"{task}: seconds", "seconds", times, FOLDER / f"{name}.png")
 

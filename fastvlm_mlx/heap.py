@@ -2,7 +2,7 @@
 
 MLX's CPU backend asks malloc for every result. glibc maps each large block freshly
 and returns it when it is freed, so every page of every activation is faulted in and
-zeroed by the kernel before it is written: more than half of an encode's time
+zeroed by the kernel before it is written: a third of an encode's time
 (benchmarks/README.md). Kept on the heap, freed blocks are used again as they are. The
 process then stays as large as it once was.
 """

@@ -5,14 +5,14 @@ A small kernel is a sum of shifted pictures, a large one a matmul over tiles.
 Shapes: B batch, H and W pixels, C channels, k kernel side.
 """
 
-from functools import partial
+from functools import cache, partial
 
 from ..backend import mx
 
 _SMALL = 3
 """Kernels up to this side are summed tap by tap; a matmul would be mostly zeros."""
 
-_LARGE = 48
+_LARGE = 96
 """From this many output rows on, wider tiles pay for their larger matrices."""
 
 
@@ -43,13 +43,13 @@ def shifted(x: mx.array, weight: mx.array, stride: int) -> mx.array:
     grid = (rows + reach, columns + reach)
     phases = _phases(x, kernel // 2, stride, grid)  # (stride, stride, pixels, C)
     count = phases.shape[2] - reach * (grid[1] + 1)
-    taps, weights = [], []
+    shifts = []
     for i in range(kernel):
         for j in range(kernel):
             start = (i // stride) * grid[1] + j // stride
-            taps.append(phases[i % stride, j % stride, start : start + count])
-            weights.append(weight[:, i, j, 0])
-    total = _weighted_sum(taps, weights)  # (count, C)
+            shifts.append(phases[i % stride, j % stride, start : start + count])
+    taps = mx.contiguous(weight.reshape(channels, -1).T)  # (k², C)
+    total = _weighted_sum(shifts, list(taps))  # (count, C)
     total = mx.pad(total, [(0, phases.shape[2] - count), (0, 0)])
     return total.reshape(batch, *grid, channels)[:, :rows, :columns]
 
@@ -117,14 +117,24 @@ def _patches(
 def _banded(weight: mx.array, stride: int, tile: tuple[int, int]) -> mx.array:
     """Each channel's matrix from a patch to a tile: (C, patch size, tile size)."""
     channels, kernel = weight.shape[0], weight.shape[1]
+    places = _places(kernel, stride, tile)
+    banded = weight.reshape(channels, -1) @ places.reshape(kernel**2, -1)
+    return banded.reshape(channels, *places.shape[1:])
+
+
+@cache
+def _places(kernel: int, stride: int, tile: tuple[int, int]) -> mx.array:
+    """Ones where a tap goes in a banded matrix: (k², patch size, tile size)."""
     patch = _patch_size(kernel, stride, tile)
-    weight = weight.squeeze(-1)  # (C, k, k)
+    taps = mx.eye(kernel**2).reshape(-1, kernel, kernel)
     columns = []
     for top in range(0, tile[0] * stride, stride):
         for left in range(0, tile[1] * stride, stride):
             below, right = patch[0] - kernel - top, patch[1] - kernel - left
-            columns.append(mx.pad(weight, [(0, 0), (top, below), (left, right)]))
-    return mx.stack(columns, axis=-1).reshape(channels, -1, len(columns))
+            columns.append(mx.pad(taps, [(0, 0), (top, below), (left, right)]))
+    places = mx.stack(columns, axis=-1).reshape(kernel**2, -1, len(columns))
+    mx.eval(places)  # it outlives this call, and may be used from another thread
+    return places
 
 
 def _patch_size(kernel: int, stride: int, tile: tuple[int, int]) -> tuple[int, int]:
