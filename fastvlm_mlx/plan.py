@@ -31,7 +31,7 @@ _TALK = 512
 _KV_STEP = 256
 """mlx-lm's KV cache grows by so many positions."""
 
-_PICTURES = 37
+_PICTURES = 48
 """Pictures of the first stage, (H/4, W/4, C), that take what an encode takes at most:
 the tiles of its convs, the wide half of its MLP, and operations under way together."""
 

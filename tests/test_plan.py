@@ -144,7 +144,7 @@ def test_a_refusal_says_how_much_of_what_for_what() -> None:
 
 def test_a_model_may_be_loaded_though_its_own_resolution_does_not_fit() -> None:
     """Since every request can choose another one."""
-    machine = replace(GPU, limit=14 * 10**8)
+    machine = replace(GPU, limit=15 * 10**8)
     check(CONFIG, 11 * 10**8, LEAST_WORK, machine)
     with pytest.raises(MemoryBudgetError, match="fit: .*resolution 768x768"):
         check(CONFIG, 11 * 10**8, usual_work(CONFIG), machine)
