@@ -1,5 +1,6 @@
 """The README is true: every command and every line of Python in it runs."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -36,9 +37,8 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTVLM_MLX_CACHE", str(tmp_path / "cache"))
     (tmp_path / "photo.jpg").write_bytes(PICTURE.read_bytes())
     (tmp_path / "docs").symlink_to(ROOT / "docs")
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda *_, **__: str(CHECKPOINT)
-    )
+    converter = importlib.import_module("fastvlm_mlx.convert")
+    monkeypatch.setattr(converter, "download", lambda *_, **__: CHECKPOINT)
 
 
 @pytest.mark.usefixtures("at_home")

@@ -36,7 +36,7 @@ def test_bits_of_a_quantized_folder(tmp_path: Path) -> None:
     assert found.layout == "fused"
     assert "4 bits" in parts["layers"].dtypes
     assert "8 bits" in parts["projector"].dtypes
-    assert parts["embedding"].bits_per_weight == 8.5  # 16 + 16 bits for 64 weights
+    assert parts["embedding"].bits_per_weight == 6.5  # and 16 + 16 for 64 weights
     assert sum(part.parameters for part in found.parts) == report.parameters
     stored = sum(part.stored_bytes for part in found.parts)
     assert stored == report.bytes_written
