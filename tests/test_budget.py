@@ -65,7 +65,7 @@ def test_a_request_that_does_not_fit_is_refused_before_a_picture_is_opened(
     converted_golden: Callable[[str], Path], picture: Image.Image
 ) -> None:
     vlm: FastVLM = fastvlm_mlx.load(
-        converted_golden("apple-train"), memory_limit="12MB"
+        converted_golden("apple-train"), memory_limit="18MB"
     )
     vlm.generate(picture, "What is it?", max_tokens=1)
     with pytest.raises(MemoryBudgetError, match="512x512.* fit: resolution 384x384"):
