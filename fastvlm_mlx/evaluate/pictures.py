@@ -1,0 +1,58 @@
+"""A cell of a table as pictures to be opened."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from .table import Table
+
+Opened = str | bytes
+"""A path, or an encoded picture."""
+
+
+def pictures_of(cell: Any, folder: Path) -> Iterator[Opened]:
+    """The pictures in a cell: none, one or a list of them.
+
+    Args:
+        cell: a path, bytes, or a mapping with "bytes" and "path", which is how
+            Hugging Face `datasets` stores a picture.
+        folder: where paths begin.
+
+    Raises:
+        JobError: the cell holds something else.
+    """
+    if cell is None:
+        return
+    if isinstance(cell, list | tuple):
+        for each in cell:
+            yield from pictures_of(each, folder)
+    elif isinstance(cell, bytes):
+        yield cell
+    elif isinstance(cell, str):
+        yield str(folder / Path(cell).expanduser())
+    elif isinstance(cell, Mapping) and (cell.get("bytes") or cell.get("path")):
+        yield from pictures_of(cell.get("bytes") or cell["path"], folder)
+    else:
+        raise JobError(
+            f"a picture is {type(cell).__name__}; expected a path, bytes, or "
+            "a mapping with one of them"
+        )
+
+
+def pictures_by_id(table: Table) -> dict[str, list[Opened]]:
+    """A table of pictures with columns "id" and "image", whole in memory.
+
+    Raises:
+        JobError: it has no such columns.
+    """
+    missing = {"id", "image"} - set(table.columns)
+    if missing:
+        raise JobError(
+            f"{table.name} has no column {' and '.join(sorted(missing))}; expected a "
+            "table of pictures with the columns id and image."
+        )
+    return {
+        str(row["id"]): list(pictures_of(row["image"], table.folder_of(place)))
+        for place, row in table.rows(("id", "image"))
+    }
