@@ -52,7 +52,7 @@ def test_only_what_is_wanted_is_opened() -> None:
 
 
 def test_a_limit_counts_what_is_kept() -> None:
-    seed = {"question": "?", "answer": "A", "choice_a": "", "choice_b": ""}
+    seed = {**plain("a.jpg"), "answer": "A", "choice_a": "", "choice_b": ""}
     seed |= {"choice_c": "", "choice_d": ""}
     kinds = ("video", "image", "image", "image")
     rows = [{**seed, "data_type": kind} for kind in kinds]
