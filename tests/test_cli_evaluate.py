@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ def evaluate(*arguments: object) -> int:
 @pytest.fixture
 def data(tmp_path: Path, picture_file: Path) -> Path:
     path = tmp_path / "mine.jsonl"
-    row = {"image": str(picture_file), "question": "is there a circle?", "answer": "x"}
+    (tmp_path / "disc.png").write_bytes(picture_file.read_bytes())
+    row = {"image": "disc.png", "question": "is there a circle?", "answer": "x"}
     path.write_text(f"{json.dumps(row)}\n" * 3)
     return path
 
@@ -83,6 +85,16 @@ def test_an_unreadable_picture(data: Path, capsys: pytest.CaptureFixture[str]) -
     assert said.count("\n") == 1
 
 
+def test_pictures_elsewhere(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data.parent / "photos").mkdir()
+    (data.parent / "disc.png").rename(data.parent / "photos" / "disc.png")
+    out, photos = data.parent / "out", data.parent / "photos"
+    given = ["--task", "exact", "--data", data, "--out", out, "--quiet"]
+    assert evaluate(*given, "--images", photos) == 0
+    assert evaluate(*given, "--images", data) == 2
+    assert "is no folder; expected one of picture files" in capsys.readouterr().err
+
+
 def test_ctrl_c_and_kill_keep_what_is_done(tmp_path: Path) -> None:
     answers = tmp_path / "answers.jsonl"
     command = [sys.executable, "-m", "fastvlm_mlx", "evaluate", "--task", "easy-vqa"]
@@ -104,7 +116,7 @@ def test_ctrl_c_and_kill_keep_what_is_done(tmp_path: Path) -> None:
 
 
 def test_beside_the_paper() -> None:
-    summary = {
+    summary: dict[str, Any] = {
         "metric": "ANLS",
         "score": 78.0,
         "interval": [77.0, 79.0],
@@ -113,13 +125,15 @@ def test_beside_the_paper() -> None:
         "paper": {
             "row": "R5",
             "score": 79.1,
-            "difference": -1.1,
+            "difference": None,
             "model_card": {"score": 82.5},
             "notes": ["reported at 1024, measured at 512x512"],
         },
     }
     assert summary_lines(summary, "DocVQA") == [
         "DocVQA: ANLS 78.00 % (77.00 to 79.00), 5349 questions, 1 failed",
-        "  paper (R5): 79.1 %, -1.10 here; reported at 1024, measured at 512x512",
+        "  paper (R5): 79.1 %, not comparable; reported at 1024, measured at 512x512",
         "  model card: 82.5 %; reported at 1024, measured at 512x512",
     ]
+    summary["paper"] |= {"difference": -1.1, "notes": []}
+    assert summary_lines(summary, "DocVQA")[1] == "  paper (R5): 79.1 %, -1.10 here"

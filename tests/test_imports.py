@@ -108,10 +108,11 @@ RUNTIME = {
     "evaluate.source": ("errors evaluate.task evaluate.table evaluate.arrow_files"),
     "evaluate.pictures": "errors evaluate.table",
     "evaluate.questions": ("errors evaluate.task evaluate.table evaluate.pictures"),
-    "evaluate.summary": "evaluate.interval evaluate.paper evaluate.task",
+    "evaluate.summary": "evaluate.interval evaluate.task",
+    "evaluate.comparison": "evaluate.paper evaluate.task",
     "evaluate.run": (
         "errors options batch_request engine jobs evaluate.whole_text evaluate.paper "
-        "evaluate.questions evaluate.summary"
+        "evaluate.task evaluate.questions evaluate.summary evaluate.comparison"
     ),
     "evaluate.lmms_model": "batch_request engine",
     "evaluate.lmms_plugin": "",
@@ -129,9 +130,9 @@ RUNTIME = {
     ),
     "cli.batch": "errors batch jobs engine cli.terminal cli.arguments",
     "cli.evaluate": (
-        "errors options batch engine evaluate.task evaluate.tasks evaluate.source "
-        "evaluate.easy_vqa_rows evaluate.questions evaluate.run cli.terminal "
-        "cli.arguments"
+        "errors options batch engine evaluate.task evaluate.tasks evaluate.table "
+        "evaluate.source evaluate.easy_vqa_rows evaluate.questions evaluate.run "
+        "cli.terminal cli.arguments"
     ),
     "cli.quality": "resolve cli.terminal cli.arguments",
     "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",

@@ -18,6 +18,7 @@ from .terminal import ProgressBar, answer, answer_json, say
 
 if TYPE_CHECKING:
     from ..evaluate.questions import Questions
+    from ..evaluate.table import Table
     from ..evaluate.task import Task
 
 _INSIDE = "easy_vqa"
@@ -61,8 +62,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="TASK",
         help="textvqa, vqav2, docvqa, infovqa, chartqa, ocrbench, mmmu, seedbench, "
-        "ai2d, scienceqa, gqa, pope, realworldqa, easy-vqa, or plain for lines of "
-        '{"image": …, "question": …, "answer": …}',
+        "ai2d, scienceqa, gqa, pope, realworldqa, easy-vqa; of lines such as "
+        '{"image": …, "question": …, "answer": …} plain, in any case and with any '
+        "punctuation, or exact, to the letter",
     )
     parser.add_argument(
         "--data",
@@ -70,9 +72,17 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="a .jsonl, .parquet or .arrow file, or a folder of a Hugging Face data "
         "set; easy-vqa has its own",
     )
-    parser.add_argument("--split", metavar="NAME", help="default: the reported one")
     parser.add_argument(
-        "--images", metavar="PATH", help="pictures by id, where the data has none (GQA)"
+        "--split",
+        metavar="NAME",
+        help="of a folder (default: the reported one); what a single file is (default: "
+        "its name)",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="PATH",
+        help="folder where paths of pictures begin, if not beside the data; for GQA "
+        "the table of pictures",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N questions")
     parser.add_argument(
@@ -120,24 +130,34 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 def _questions(arguments: argparse.Namespace, task: "Task") -> "Questions":
     from ..evaluate.easy_vqa_rows import easy_vqa_rows
     from ..evaluate.questions import read_questions
-    from ..evaluate.source import open_pictures, open_table
+    from ..evaluate.source import open_table
 
     if arguments.limit is not None and arguments.limit < 1:
         raise JobError(f"limit is {arguments.limit}; expected a number of questions.")
     if arguments.data is None and task.name == _INSIDE:
-        table = easy_vqa_rows(arguments.split or task.split)
-        return read_questions(task, table, limit=arguments.limit)
+        rows = easy_vqa_rows(arguments.split or task.split)
+        return read_questions(task, rows, limit=arguments.limit)
     if arguments.data is None:
         raise JobError(f"There is no data for {task.name}; expected --data PATH.")
-    data = Path(arguments.data)
-    images = Path(arguments.images or data)
-    pictures = None
-    if arguments.images:
-        pictures = open_table(images, task, arguments.split)
-    elif task.picture_id is not None:
-        pictures = open_pictures(data, task)
-    table_of_rows = open_table(data, task, arguments.split)
-    return read_questions(task, table_of_rows, pictures, arguments.limit)
+    table = open_table(Path(arguments.data), task, arguments.split)
+    pictures, folder = _pictures(arguments, task)
+    return read_questions(task, table, pictures, arguments.limit, folder)
+
+
+def _pictures(
+    arguments: argparse.Namespace, task: "Task"
+) -> "tuple[Table | None, Path | None]":
+    """A table of pictures by id, or the folder of picture files, where one is told."""
+    from ..evaluate.source import open_pictures, open_table
+
+    told = Path(arguments.images) if arguments.images else None
+    if task.picture_id is None:
+        if told is not None and not told.is_dir():
+            raise JobError(f"{told} is no folder; expected one of picture files.")
+        return None, told
+    if told is None:
+        return open_pictures(Path(arguments.data), task), None
+    return open_pictures(told, task) or open_table(told, task, arguments.split), None
 
 
 def _tell(
@@ -171,10 +191,9 @@ def _paper_lines(paper: dict[str, Any] | None) -> list[str]:
     notes = "".join(f"; {note}" for note in paper["notes"])
     lines = []
     if paper["score"] is not None:
-        lines.append(
-            f"  paper ({paper['row']}): {paper['score']:.1f} %, "
-            f"{paper['difference']:+.2f} here{notes}"
-        )
+        off = paper["difference"]
+        here = "not comparable" if off is None else f"{off:+.2f} here"
+        lines.append(f"  paper ({paper['row']}): {paper['score']:.1f} %, {here}{notes}")
     if paper["model_card"] is not None:
         lines.append(f"  model card: {paper['model_card']['score']:.1f} %{notes}")
     return lines

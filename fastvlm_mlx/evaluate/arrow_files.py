@@ -1,5 +1,7 @@
 """Parquet and Arrow files as one table. The only file that knows pyarrow."""
 
+import contextlib
+import functools
 import hashlib
 import importlib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,11 +23,12 @@ class ArrowFiles:
         JobError: pyarrow is not installed, or a file is not what its name says.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], split: str) -> None:
         is_parquet = paths[0].suffix.lower() == ".parquet"
         opener = _ParquetFile if is_parquet else _ArrowFile
         self._paths = paths
-        self._files = [_checked(path, opener) for path in paths]
+        self._files = [_open(path, opener) for path in paths]
+        self.split = split
         self.name = str(paths[0]) if len(paths) == 1 else str(paths[0].parent)
         self.columns = self._files[0].columns
         for path, file in zip(paths, self._files, strict=True):
@@ -43,16 +46,17 @@ class ArrowFiles:
     ) -> Iterator[Numbered]:
         """See Table."""
         chosen, start = [c for c in self.columns if c in columns], 0
-        for file in self._files:
-            for length, read in file.pieces(chosen):
-                wanted = [
-                    place
-                    for place in range(start, start + length)
-                    if places is None or place in places
-                ]
-                if wanted:
-                    yield from _picked(read(), start, frozenset(wanted))
-                start += length
+        for path, file in zip(self._paths, self._files, strict=True):
+            with _damage_told(path):
+                for length, read in file.pieces(chosen):
+                    wanted = [
+                        place
+                        for place in range(start, start + length)
+                        if places is None or place in places
+                    ]
+                    if wanted:
+                        yield from _picked(read(), start, frozenset(wanted))
+                    start += length
 
     def folder_of(self, place: int) -> Path:
         """See Table."""
@@ -64,6 +68,10 @@ class ArrowFiles:
 
     def digest(self) -> str:
         """See Table: of the files' bytes, a second per gigabyte."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
         whole = hashlib.sha256()
         for path in self._paths:
             with path.open("rb") as file:
@@ -123,10 +131,17 @@ def _picked(
         start += batch.num_rows
 
 
-def _checked(path: Path, opener: Callable[[Path], Any]) -> Any:
-    try:
+def _open(path: Path, opener: Callable[[Path], Any]) -> Any:
+    with _damage_told(path):
         return opener(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are among them
+
+
+@contextlib.contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """What pyarrow says of a file, as ours: its errors are among these."""
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError) as error:
         what = str(error).strip().split("\n")[0].rstrip(".")
         raise JobError(f"{path} cannot be read: {what}. Download it anew.") from None
 

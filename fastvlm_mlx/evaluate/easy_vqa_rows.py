@@ -32,4 +32,5 @@ def easy_vqa_rows(split: str) -> ListedRows:
         {"question": question, "answer": answer, "image": str(paths[picture])}
         for question, answer, picture in asked
     ]
-    return ListedRows(f"easy-vqa's {split} split", rows, Path())
+    folder = Path(str(package.__file__)).parent
+    return ListedRows(f"easy-vqa's {split} split", rows, folder, split)

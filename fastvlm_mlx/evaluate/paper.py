@@ -7,6 +7,7 @@ arXiv 2412.13303v2; percent. The model cards' figures are of another harness and
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 PAPER, CARD = "arXiv 2412.13303v2", "Hugging Face model card"
 
@@ -73,7 +74,12 @@ ROWS = (
     ),
 )
 
-_NAME = re.compile(r"fastv(?:lm|ithd)[-_]?(0\.5|1\.5|7)b", re.IGNORECASE)
+_NAME = re.compile(
+    r"(?:llava-)?fastv(?:lm|ithd)[-_](?P<size>0\.5|1\.5|7)b"
+    r"(?P<rest>(?:[-_](?:stage[-_]?\d|int\d|q\d|\d-?bits?|fp16|bf16|mlx))*)",
+    re.IGNORECASE,
+)
+"""Names that Apple gave, with what converters add; a fine-tuned model's says more."""
 _STAGE = re.compile(r"stage[-_]?(\d)", re.IGNORECASE)
 _HUB_STAGE = 3
 """What hub ids hold; they do not say it."""
@@ -86,10 +92,9 @@ def paper_row(names: Iterable[str]) -> PaperRow | None:
     'R4'
     """
     for name in names:
-        size, stage = _NAME.search(name), _STAGE.search(name)
-        if size:
-            number = int(stage[1]) if stage else _HUB_STAGE
-            for row in ROWS:
-                if (row.size, row.stage) == (size[1], number):
-                    return row
+        found = _NAME.fullmatch(Path(name).name)
+        if found:
+            stage = _STAGE.search(found["rest"])
+            key = found["size"], int(stage[1]) if stage else _HUB_STAGE
+            return next((row for row in ROWS if (row.size, row.stage) == key), None)
     return None

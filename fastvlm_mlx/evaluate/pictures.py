@@ -1,5 +1,6 @@
 """A cell of a table as pictures to be opened."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ def pictures_of(cell: Any, folder: Path) -> Iterator[Opened]:
     Args:
         cell: a path, bytes, or a mapping with "bytes" and "path", which is how
             Hugging Face `datasets` stores a picture.
-        folder: where paths begin.
+        folder: where paths begin, and what they may not leave.
 
     Raises:
-        JobError: the cell holds something else.
+        JobError: the cell holds something else, or a path out of the folder.
     """
     if cell is None:
         return
@@ -30,7 +31,7 @@ def pictures_of(cell: Any, folder: Path) -> Iterator[Opened]:
     elif isinstance(cell, bytes):
         yield cell
     elif isinstance(cell, str):
-        yield str(folder / Path(cell).expanduser())
+        yield _inside(cell, folder)
     elif isinstance(cell, Mapping) and (cell.get("bytes") or cell.get("path")):
         yield from pictures_of(cell.get("bytes") or cell["path"], folder)
     else:
@@ -38,6 +39,23 @@ def pictures_of(cell: Any, folder: Path) -> Iterator[Opened]:
             f"a picture is {type(cell).__name__}; expected a path, bytes, or "
             "a mapping with one of them"
         )
+
+
+def _inside(path: str, folder: Path) -> str:
+    """A path from a folder, judged by its spelling: the hub's files lie behind links.
+
+    A data set is often somebody else's; it is not to choose what is read here.
+    """
+    if "://" in path:
+        return path  # refused, in better words, where files are opened
+    home = os.path.abspath(folder)
+    found = os.path.abspath(os.path.join(home, os.path.expanduser(path)))
+    if os.path.commonpath((home, found)) != home:
+        raise JobError(
+            f"the picture {path} is outside {folder}; give the folder that holds it as "
+            "--images"
+        )
+    return found
 
 
 def pictures_by_id(table: Table) -> dict[str, list[Opened]]:

@@ -2,12 +2,17 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from ..errors import JobError
 from .pictures import Opened, pictures_by_id, pictures_of
 from .table import Table
 from .task import Row, Task
+
+_NOT_ASKABLE = (LookupError, TypeError, ValueError, AttributeError, SyntaxError)
+"""What the functions of a task may raise on a row of another form."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,9 @@ class Questions:
     task: Task
     table: Table
     listed: Sequence[Question]
-    pictures: Table | None  # by id, where the questions' own table has none
+    pictures: Table | None = None  # by id, where the questions' own table has none
+    folder: Path | None = None  # where pictures' paths begin, if not beside the table
+    whole: bool = True  # every question of the table is there
 
     def with_pictures(
         self, wanted: Collection[int]
@@ -37,7 +44,7 @@ class Questions:
         """Questions of some rows, in order, each with its pictures, undecoded.
 
         Raises:
-            JobError: a cell holds no picture.
+            JobError: a cell holds no picture, where the task cannot do without.
         """
         by_id = {} if self.pictures is None else pictures_by_id(self.pictures)
         questions = {q.row: q for q in self.listed if q.row in wanted}
@@ -49,22 +56,32 @@ class Questions:
             yield questions[place], self._pictures(questions[place], row)
 
     def _pictures(self, question: Question, row: Row) -> list[Opened]:
-        folder = self.table.folder_of(question.row)
-        cells = [row.get(column) for column in question.picture_columns]
+        folder = self.folder or self.table.folder_of(question.row)
+        found: list[Opened] = []
         try:
-            return list(pictures_of(cells, folder))
+            for column in question.picture_columns:
+                cell = list(pictures_of(row.get(column), folder))
+                if not cell and self.task.needs_picture:
+                    raise JobError(f"there is no picture in column {column}")
+                found += cell
         except JobError as error:
             raise JobError(f"{self.table.name}, row {question.row}: {error}.") from None
+        return found
 
 
 def read_questions(
-    task: Task, table: Table, pictures: Table | None = None, limit: int | None = None
+    task: Task,
+    table: Table,
+    pictures: Table | None = None,
+    limit: int | None = None,
+    folder: Path | None = None,
 ) -> Questions:
     """Check every row of a table and put it as the task has it.
 
     Args:
         pictures: a table with the columns id and image, for tasks with `picture_id`.
         limit: rows to take; None takes all.
+        folder: where the paths of pictures begin; None is beside the table.
 
     Raises:
         JobError: columns are missing, a row cannot be asked or judged, or there are no
@@ -72,16 +89,16 @@ def read_questions(
     """
     own = "image" in table.columns or task.picture_id is None
     _require_columns(task, table, own, pictures)
-    listed: list[Question] = []
-    for place, row in table.rows(_text_columns(table)):
-        if limit is not None and len(listed) >= limit:
-            break
-        question = _question(task, table, place, row, own)
-        if question is not None:
-            listed.append(question)
+    asked = (
+        question
+        for place, row in table.rows(_text_columns(table))
+        if (question := _question(task, table, place, row, own)) is not None
+    )
+    listed = list(islice(asked, limit))
     if not listed:
         raise JobError(f"{table.name} holds no question of task {task.name}.")
-    return Questions(task, table, listed, None if own else pictures)
+    whole = limit is None or next(asked, None) is None
+    return Questions(task, table, listed, None if own else pictures, folder, whole)
 
 
 def _require_columns(
@@ -125,7 +142,7 @@ def _question(
             None if own else str(row[str(task.picture_id)]),
         )
         task.score("", question.truth)
-    except (KeyError, IndexError, TypeError, ValueError, SyntaxError) as error:
+    except _NOT_ASKABLE as error:
         raise JobError(
             f"{table.name}, row {place}: it is no question of task {task.name} "
             f"({type(error).__name__}: {error}). A split without answers, such as a "

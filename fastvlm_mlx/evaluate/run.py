@@ -15,13 +15,15 @@ from typing import Any
 
 from ..batch_request import Outcome, Request
 from ..engine import FastVLM
-from ..errors import ImageError, WriteError
+from ..errors import PromptError, WriteError
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
 from ..options import GenerationOptions
+from .comparison import Conditions, beside_paper
 from .paper import paper_row
 from .questions import Question, Questions
-from .summary import Judged, beside_paper, summarize
+from .summary import Judged, summarize
+from .task import Task
 from .whole_text import write_whole
 
 ANSWERS, RECORDS, SUMMARY = "answers.jsonl", "records.jsonl", "summary.json"
@@ -55,7 +57,9 @@ def evaluate(run: Run, questions: Questions, out: Path) -> dict[str, Any]:
     Raises:
         JobError: `out` holds answers of another run, or is being written; or a row
             has no picture.
-        ImageError: a row's picture cannot be opened; it says whose.
+        FastVLMError: a row cannot be answered for another reason than that its prompt
+            does not fit the model: its picture cannot be opened, or there is too
+            little memory. It says which row.
         WriteError: `out` cannot be written.
     """
     _make(out)
@@ -82,13 +86,21 @@ def _answers(run: Run, questions: Questions, path: Path) -> dict[int, dict[str, 
         run.progress(len(file.done), len(lines))
         todo = {row for row in lines if row not in file.done}
         for row, outcome in _ask(run, questions, todo):
-            if isinstance(outcome.error, ImageError):  # a damaged copy of the data
-                name = questions.table.name
-                raise ImageError(f"{name}, row {row}: {outcome.error}")
+            _require_fair(outcome, f"{questions.table.name}, row {row}")
             file.append(lines[row], outcome)
             run.progress(len(file.done), len(lines))
         written = path.read_bytes().split(b"\n")
         return {line["id"]: line for line in map(json.loads, filter(None, written))}
+
+
+def _require_fair(outcome: Outcome, where: str) -> None:
+    """A prompt too long is the model's failure; all else is the data's or the host's.
+
+    Counted as wrong, a damaged copy or a small memory would pass for a worse model.
+    """
+    error = outcome.error
+    if error is not None and not isinstance(error, PromptError):
+        raise type(error)(f"{where}: {error}")
 
 
 def _lines(run: Run, questions: Questions) -> dict[int, Line]:
@@ -131,36 +143,54 @@ def _ask(
 def _judged(questions: Questions, question: Question, line: dict[str, Any]) -> Judged:
     """An answer that failed is wrong, and says why."""
     answer, error = line.get("text"), line.get("error")
-    score = questions.task.score
+    task = questions.task
     return Judged(
         row=question.row,
         prompt=question.prompt,
         truth=question.truth,
         answer=answer,
-        score=0.0 if answer is None else score(answer.strip(), question.truth),
+        score=0.0 if answer is None else _score(task, answer, question.truth),
         group=question.group,
         error=error,
     )
+
+
+def _score(task: Task, answer: str, truth: Any) -> float:
+    return task.score(answer.strip() if task.strips else answer, truth)
 
 
 def _summary(
     run: Run, questions: Questions, judged: Sequence[Judged]
 ) -> dict[str, Any]:
     config, task = run.vlm.config, questions.task
-    options = _options(run, questions)
-    resolution = options.resolution or config.vision_config.image_size
+    options, here = _options(run, questions), _conditions(run, questions)
     found = summarize(task, judged)
     row = paper_row([run.model, config.source])
     return {
         **found,
         "confidence": 0.95,
-        "paper": beside_paper(task, found["score"], row, resolution),
+        "paper": beside_paper(task, found["score"], row, here),
         "model": run.model,
         "model_source": config.source,
         "model_identity": run.vlm.identity,
-        "resolution": list(resolution),
-        "image_mode": options.image_mode or config.image_mode,
+        "resolution": list(here.resolution),
+        "image_mode": here.image_mode,
+        "bits": here.bits,
         "max_tokens": options.max_tokens,
         "data": questions.table.name,
+        "split": here.split,
+        "whole": here.whole,
         "data_digest": questions.table.digest(),
     }
+
+
+def _conditions(run: Run, questions: Questions) -> Conditions:
+    config, options = run.vlm.config, _options(run, questions)
+    quantized = config.quantization
+    return Conditions(
+        resolution=options.resolution or config.vision_config.image_size,
+        image_mode=options.image_mode or config.image_mode,
+        bits=None if quantized is None else quantized.bits,
+        split=questions.table.split,
+        whole=questions.whole,
+    )

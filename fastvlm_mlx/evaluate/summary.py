@@ -1,4 +1,4 @@
-"""What the answers to a task come to: the figure, its interval, and the paper's."""
+"""What the answers to a task come to: the figure and its interval."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from statistics import mean
 from typing import Any
 
 from .interval import Counts, Interval, bootstrap, bootstrap_mean, wilson
-from .paper import CARD, PAPER, PaperRow
 from .task import Judging, Task
 
 
@@ -47,29 +46,6 @@ def summarize(task: Task, judged: Sequence[Judged]) -> dict[str, Any]:
         for name, members in sorted(groups.items())
     }
     return found
-
-
-def beside_paper(
-    task: Task, figure: float, row: PaperRow | None, resolution: Sequence[int]
-) -> dict[str, Any] | None:
-    """The paper's figure for this checkpoint and task, if it has one."""
-    if row is None or task.name not in {**row.scores, **row.card}:
-        return None
-    reported, card = row.scores.get(task.name), row.card.get(task.name)
-    notes = []
-    if tuple(resolution) != (row.resolution, row.resolution):
-        height, width = resolution
-        notes.append(f"reported at {row.resolution}, measured at {height}x{width}")
-    if task.judging is Judging.YES_OR_NO:
-        notes.append("the paper does not name its figure; LLaVA's is F1")
-    return {
-        "source": PAPER,
-        "row": row.row,
-        "score": reported,
-        "difference": None if reported is None else round(figure - reported, 2),
-        "model_card": None if card is None else {"source": CARD, "score": card},
-        "notes": notes,
-    }
 
 
 def _figures(judging: Judging, judged: Sequence[Judged]) -> dict[str, Any]:

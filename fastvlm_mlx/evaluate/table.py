@@ -22,6 +22,7 @@ class Table(Protocol):
 
     name: str  # for errors
     columns: Sequence[str]
+    split: str  # as its files are called
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -45,6 +46,7 @@ class ListedRows:
     name: str
     listed: Sequence[Mapping[str, Any]]
     folder: Path
+    split: str = ""
     columns: Sequence[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +73,7 @@ class ListedRows:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_jsonl(path: Path) -> ListedRows:
+def read_jsonl(path: Path, split: str) -> ListedRows:
     """One JSON object per line; blank lines are skipped.
 
     Raises:
@@ -85,7 +87,7 @@ def read_jsonl(path: Path) -> ListedRows:
     for number, line in enumerate(lines, 1):
         if line.strip():
             rows.append(_object(line, f"{path}, line {number}"))
-    return ListedRows(str(path), rows, path.parent)
+    return ListedRows(str(path), rows, path.parent, split)
 
 
 def _object(line: bytes, where: str) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def every_row(row: Row) -> bool:
 class Task:
     """One benchmark.
 
-    `ask`, `truth` and `score` may raise KeyError, IndexError, TypeError or ValueError
-    on a row that is not what it should be.
+    `ask`, `truth` and `score` may raise LookupError, TypeError, ValueError,
+    AttributeError or SyntaxError on a row that is not what it should be.
     """
 
     name: str
@@ -48,6 +48,8 @@ class Task:
     keep: Callable[[Row], bool] = every_row
     picture_columns: Callable[[Row], tuple[str, ...]] = one_picture
     picture_id: str | None = None  # the column that names a picture of another table
+    needs_picture: bool = True  # a row without one is a damaged row
+    strips: bool = True  # blanks around an answer do not count
     split: str = "test"  # the one that is usually reported
     folder: str | None = None  # of the data set's configurations
     pictures_folder: str | None = None  # of the table that picture_id points into
@@ -65,5 +67,11 @@ def lettered(choices: Sequence[Any]) -> str:
 
 
 def letter_of(choices: Sequence[Any], place: Any) -> str:
-    """The letter of the choice at a place from 0."""
+    """The letter of the choice at a place from 0.
+
+    Raises:
+        IndexError: there is no such choice; hidden answers are often -1.
+    """
+    if int(place) < 0:
+        raise IndexError(f"there is no choice {place}")
     return letters(choices)[int(place)]

@@ -7,7 +7,7 @@ scores against it.
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import OptionError
@@ -42,19 +42,26 @@ def find_task(name: str) -> Task:
 
 
 def _plain(row: Row) -> str:
-    return str(row["question"])
+    question = row["question"]
+    if not isinstance(question, str):
+        raise ValueError(f"{question!r} where a question should be")
+    return question
 
 
 def _with(suffix: str) -> Callable[[Row], str]:
-    return lambda row: f"{row['question']}{suffix}"
+    return lambda row: _plain(row) + suffix
 
 
 def _texts(value: Any) -> list[str]:
-    """One right answer or several."""
-    texts = [value] if isinstance(value, str) else list(value)
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{value!r} where right answers should be")
-    return texts
+    """One right answer or several; hidden ones are none, or blank."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not _are_answers(texts):
+        raise ValueError(f"{value!r} where a text or texts that are right should be")
+    return list(texts)
+
+
+def _are_answers(texts: Sequence[Any]) -> bool:
+    return all(isinstance(text, str) for text in texts) and any(map(str.strip, texts))
 
 
 def _answers(row: Row) -> list[str]:
@@ -76,32 +83,29 @@ def _vqav2_people(row: Row) -> list[str]:
 
 
 def _capitalized(row: Row) -> str:
-    return str(row["question"]).capitalize() + SHORT
+    return _plain(row).capitalize() + SHORT
 
 
 def _stripped(suffix: str) -> Callable[[Row], str]:
-    return lambda row: str(row["question"]).strip() + suffix
+    return lambda row: _plain(row).strip() + suffix
 
 
 def _yes_or_no(row: Row) -> str:
-    answer = _answer(row).lower().strip()
-    if answer not in ("yes", "no"):
-        raise ValueError(f'answer {answer!r} where "yes" or "no" should be')
-    return answer
+    return _one_of(("yes", "no"), _answer(row).lower().strip())
 
 
 def _ask_ai2d(row: Row) -> str:
-    return f"{row['question']}\n{lettered(row['options'])}{LETTER}"
+    return f"{_plain(row)}\n{lettered(row['options'])}{LETTER}"
 
 
 def _ask_scienceqa(row: Row) -> str:
     hint = f"Context: {row['hint']}\n" if row["hint"] else ""
-    return f"{hint}{row['question']}\n{lettered(row['choices'])}{LETTER}"
+    return f"{hint}{_plain(row)}\n{lettered(row['choices'])}{LETTER}"
 
 
 def _ask_seedbench(row: Row) -> str:
     choices = [row[column] for column in _SEED_CHOICES]
-    return f"{row['question']}\n{lettered(choices)}{LETTER}"
+    return f"{_plain(row)}\n{lettered(choices)}{LETTER}"
 
 
 def _mmmu_choices(row: Row) -> list[str] | None:
@@ -116,19 +120,26 @@ def _mmmu_choices(row: Row) -> list[str] | None:
 def _ask_mmmu(row: Row) -> str:
     choices = _mmmu_choices(row)
     if choices is None:
-        return f"{row['question']}\n{SHORT}"
-    return f"{row['question']}\n{lettered(choices)}\n{LETTER}"
+        return f"{_plain(row)}\n{SHORT}"
+    return f"{_plain(row)}\n{lettered(choices)}\n{LETTER}"
 
 
 def _mmmu_truth(row: Row) -> dict[str, Any]:
-    given, choices = row["answer"], _mmmu_choices(row)
+    given, choices = _answer(row), _mmmu_choices(row)
     if choices is None:
         listed = given.startswith("[")  # several right answers, as a Python list
-        return {"answers": ast.literal_eval(given) if listed else [given]}
+        return {"answers": _texts(ast.literal_eval(given) if listed else given)}
     return {
-        "answer": given,
+        "answer": _one_of(letters(choices), given),
         "choices": dict(zip(letters(choices), choices, strict=True)),
     }
+
+
+def _one_of(known: Sequence[str], given: str) -> str:
+    """A letter among those of the choices; a hidden one is "?"."""
+    if given not in known:
+        raise ValueError(f"answer {given!r} where one of {', '.join(known)} should be")
+    return given
 
 
 def _score_mmmu(answer: str, truth: Mapping[str, Any]) -> float:
@@ -258,7 +269,7 @@ _ALL = (
         metric="accuracy",
         columns=("question", "answer", "data_type", *_SEED_CHOICES),
         ask=_ask_seedbench,
-        truth=_answer,
+        truth=lambda row: _one_of(tuple("ABCD"), _answer(row)),
         score=seedbench,
         max_tokens=16,
         keep=lambda row: bool(row["data_type"] == "image"),
@@ -283,6 +294,7 @@ _ALL = (
         score=scienceqa,
         max_tokens=16,
         group=_column("subject"),
+        needs_picture=False,
         folder="ScienceQA-IMG",
     ),
     Task(
@@ -331,6 +343,19 @@ _ALL = (
         score=same_text,
         max_tokens=8,
         group=_kind,
+        strips=False,
+    ),
+    Task(
+        name="exact",
+        title="questions with one exact answer",
+        metric="accuracy",
+        columns=("question", "answer"),
+        ask=_plain,
+        truth=_answer,
+        score=same_text,
+        max_tokens=64,
+        group=_column("group"),
+        strips=False,
     ),
     Task(
         name="plain",
@@ -342,6 +367,7 @@ _ALL = (
         score=any_same_words,
         max_tokens=64,
         group=_column("group"),
+        needs_picture=False,
     ),
 )
 

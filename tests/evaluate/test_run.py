@@ -1,14 +1,13 @@
 """A whole evaluation with nano: asked, ended early, gone on with, refused."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fastvlm_mlx
-from fastvlm_mlx.errors import ImageError, JobError, WriteError
+from fastvlm_mlx.errors import ImageError, JobError, MemoryBudgetError, WriteError
 from fastvlm_mlx.evaluate.easy_vqa_rows import easy_vqa_rows
 from fastvlm_mlx.evaluate.questions import Questions, read_questions
 from fastvlm_mlx.evaluate.run import ANSWERS, RECORDS, SUMMARY, Run, evaluate
@@ -139,17 +138,25 @@ def test_other_data_is_refused(
 def test_a_damaged_picture_is_named_and_the_rest_is_kept(
     tmp_path: Path, nano: fastvlm_mlx.FastVLM, picture_file: Path
 ) -> None:
-    cells: Iterator[Any] = iter([str(picture_file), b"no picture"])
-    rows = [{"question": "?", "answer": "a", "image": cell} for cell in cells]
-    table = ListedRows(
-        "rows", [{**row, "image": str(picture_file)} for row in rows], Path()
-    )
-    table.listed = rows
-    table.digest = lambda: "these"  # type: ignore[method-assign]  # bytes are no JSON
+    (picture_file.parent / "torn.png").write_bytes(b"no picture")
+    names = (picture_file.name, "torn.png")
+    rows = [{"question": "?", "answer": "a", "image": name} for name in names]
+    table = ListedRows("rows", rows, picture_file.parent)
     asked = read_questions(TASKS["plain"], table)
-    with pytest.raises(ImageError, match="rows, row 1: .*image data"):
+    with pytest.raises(ImageError, match="rows, row 1: .*torn.png"):
         evaluate(run(nano, batch_size=1), asked, tmp_path)
     assert [line["id"] for line in lines(tmp_path / ANSWERS)] == [0]
+
+
+def test_too_little_memory_is_no_wrong_answer(
+    tmp_path: Path, questions: Questions
+) -> None:
+    """Of this machine, and so not the model's to answer for."""
+    cramped = fastvlm_mlx.load("nano", dtype="float32", memory_limit="24MB")
+    large = {"resolution": 2048}
+    with pytest.raises(MemoryBudgetError, match="easy-vqa's test split, row [0-9]+: "):
+        evaluate(run(cramped, options=large), questions, tmp_path)
+    assert lines(tmp_path / ANSWERS) == []
 
 
 def test_what_does_not_fit_is_wrong_and_says_so(

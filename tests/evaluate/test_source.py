@@ -147,13 +147,94 @@ def test_a_split_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_one_table(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a/test.parquet", [{"question": "q"}])
-    write_parquet(tmp_path / "b/test.parquet", [{"query": "q"}])
+    write_parquet(tmp_path / "a/test-00000-of-00002.parquet", [{"question": "q"}])
+    write_parquet(tmp_path / "a/test-00001-of-00002.parquet", [{"query": "q"}])
     with pytest.raises(JobError, match="has columns query; expected those of"):
         questions(tmp_path)
-    write_jsonl(tmp_path / "test.jsonl", "{}")
-    with pytest.raises(JobError, match="expected files of one form"):
+    write_parquet(tmp_path / "b/test.parquet", ROWS)
+    with pytest.raises(JobError, match="b/test.parquet as test; .* in one folder"):
         questions(tmp_path)
+    write_jsonl(tmp_path / "b/test.jsonl", "{}")
+    with pytest.raises(JobError, match="expected files of one form"):
+        questions(tmp_path / "b")
+
+
+def test_a_shard_that_is_not_there(tmp_path: Path) -> None:
+    """The figure would be another split's."""
+    for shard in (0, 2):
+        write_parquet(tmp_path / f"test-0000{shard}-of-00003.parquet", ROWS)
+    with pytest.raises(JobError, match="has 2 files of split test; .* tell of 00003"):
+        questions(tmp_path)
+
+
+def test_revisions_of_the_hubs_cache(tmp_path: Path) -> None:
+    for revision, count in (("aaa", 1), ("bbb", 2)):
+        data = tmp_path / "snapshots" / revision / "data"
+        write_parquet(data / "test-00000-of-00001.parquet", ROWS[:count])
+    with pytest.raises(JobError, match="holds aaa, bbb; give the folder of one"):
+        questions(tmp_path)
+    (tmp_path / "refs").mkdir()
+    (tmp_path / "refs/main").write_text("bbb")
+    assert questions(tmp_path) == ["q0", "q1"]
+    assert questions(tmp_path / "snapshots/aaa") == ["q0"]
+
+
+def test_links_of_the_hubs_cache(tmp_path: Path) -> None:
+    """Files are links into another folder there."""
+    write_parquet(tmp_path / "blobs/abc.parquet", ROWS)
+    data = tmp_path / "snapshots/aaa/data"
+    data.mkdir(parents=True)
+    (data / "test-00000-of-00001.parquet").symlink_to(tmp_path / "blobs/abc.parquet")
+    assert len(questions(tmp_path)) == 70
+
+
+def test_shards_that_are_only_numbered(tmp_path: Path) -> None:
+    """As the hub's own conversions to parquet are."""
+    for split, rows in (("test", ROWS[:3]), ("train", ROWS)):
+        write_parquet(tmp_path / "default" / split / "0000.parquet", rows)
+        write_parquet(tmp_path / "default" / split / "0001.parquet", rows)
+    assert len(questions(tmp_path)) == 6
+
+
+def test_hidden_files_are_no_data(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "test.parquet", ROWS)
+    (tmp_path / "._test.parquet").write_bytes(b"what macOS leaves")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/test.parquet").write_bytes(b"")
+    assert len(questions(tmp_path)) == 70
+
+
+def test_the_split_is_known(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "dev-00000-of-00001.parquet", ROWS)
+    assert open_table(tmp_path, PLAIN).split == "dev"
+    file = tmp_path / "dev-00000-of-00001.parquet"
+    assert open_table(file, PLAIN).split == "dev"
+    assert open_table(file, PLAIN, "validation").split == "validation"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *("[]", "{}", '{"_data_files": 3}', '{"_data_files": ["a"]}', "{"),
+        '{"_data_files": [{"filename": "../a.arrow"}]}',
+        '{"_data_files": [{"filename": "/etc/a.arrow"}, {"filename": "b.arrow"}]}',
+    ],
+)
+def test_a_damaged_state(tmp_path: Path, state: str) -> None:
+    (tmp_path / "state.json").write_text(state)
+    with pytest.raises(JobError, match=r"state\.json"):
+        questions(tmp_path)
+
+
+def test_a_file_that_is_damaged_inside(tmp_path: Path) -> None:
+    """Its footer is whole, so that it only shows when rows are read."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(ROWS), path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[4:60] = b"\xff" * 56
+    path.write_bytes(data)
+    with pytest.raises(JobError, match="a.parquet cannot be read: .* Download it anew"):
+        questions(path)
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])

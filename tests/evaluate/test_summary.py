@@ -1,9 +1,6 @@
 """What answers come to, by hand."""
 
-import pytest
-
-from fastvlm_mlx.evaluate.paper import paper_row
-from fastvlm_mlx.evaluate.summary import Judged, beside_paper, summarize
+from fastvlm_mlx.evaluate.summary import Judged, summarize
 from fastvlm_mlx.evaluate.tasks import TASKS
 
 
@@ -52,25 +49,3 @@ def test_nobody_says_yes() -> None:
     found = summarize(TASKS["pope"], [judged(0, "yes", "no")])
     assert found["score"] == found["precision"] == found["recall"] == 0.0
     assert found["interval"] == [0.0, 0.0]
-
-
-def test_beside_the_paper() -> None:
-    row = paper_row(["apple/FastVLM-0.5B"])
-    found = beside_paper(TASKS["textvqa"], 65.0, row, (1024, 1024))
-    assert found is not None
-    assert (found["row"], found["score"], found["difference"]) == ("R5", 65.8, -0.8)
-    assert found["model_card"]["score"] == 64.5
-    assert found["notes"] == []
-
-
-def test_another_resolution_is_said() -> None:
-    row = paper_row(["apple/FastVLM-0.5B"])
-    found = beside_paper(TASKS["pope"], 80.0, row, (512, 512))
-    assert found is not None
-    assert "measured at 512x512" in found["notes"][0]
-    assert "does not name" in found["notes"][1]
-
-
-@pytest.mark.parametrize(("name", "task"), [("nano", "gqa"), ("FastVLM-7B", "plain")])
-def test_without_a_figure(name: str, task: str) -> None:
-    assert beside_paper(TASKS[task], 1.0, paper_row([name]), (1024, 1024)) is None

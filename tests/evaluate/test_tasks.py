@@ -150,6 +150,8 @@ CASES: list[tuple[str, dict[str, Any], str, str, str]] = [
         "red",
         "Red",
     ),
+    ("exact", {"question": "Who?", "answer": "Ann"}, "Who?", "Ann", "ann"),
+    ("exact", {"question": "Who?", "answer": "Ann"}, "Who?", "Ann", "Ann "),
     ("plain", {"question": "Who?", "answers": ["Ann", "Bo"]}, "Who?", "bo.", "Cy"),
     ("plain", {"question": "Who?", "answer": "Ann"}, "Who?", "ann", "Bo"),
 ]
