@@ -67,9 +67,9 @@ $(LMMS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LMMS)
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[evaluate]' 'pytest>=8' easy-vqa accelerate datasets evaluate httpx \
-		jsonlines loguru nltk openai pydantic python-dotenv pytablewriter sacrebleu \
-		scikit-learn tenacity tiktoken transformers
+		--editable '.[evaluate]' 'pytest>=8' 'hypothesis>=6.100' easy-vqa accelerate \
+		datasets evaluate httpx jsonlines loguru nltk openai pydantic python-dotenv \
+		pytablewriter sacrebleu scikit-learn tenacity tiktoken transformers
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'lmms-eval==0.7.3'
 	@touch $@
 

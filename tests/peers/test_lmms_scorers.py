@@ -3,14 +3,15 @@
 import copy
 import importlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastvlm_mlx.evaluate.scorers.mmmu import chosen_letter
 from fastvlm_mlx.evaluate.summary import Judged, summarize
-from fastvlm_mlx.evaluate.tasks import LETTER, ONE_WORD, SHORT, TASKS
+from fastvlm_mlx.evaluate.tasks import TASKS
 
 pytestmark = [
     pytest.mark.peers,
@@ -18,6 +19,7 @@ pytestmark = [
 ]
 
 pytest.importorskip("lmms_eval")
+yaml = pytest.importorskip("yaml")
 
 ANSWERS = [
     *("", "yes", "Yes.", "no", "No, there is not", "maybe", "A", "B", "C", "D", "E"),
@@ -33,7 +35,7 @@ ANSWERS = [
     *("=", "the result is :", "downhill.", "Downhill", "[red]", "red_blue", "1.5."),
 ]
 PHRASES = ["yes", "no", "12", "0.12", "1200", "3.14", "B", "two dogs", "abc1", "7", "c"]
-PHRASES += ["coca cola", "don't know", "1995", "Joe's", "new york", "x^2 + 1", "0", ""]
+PHRASES += ["coca cola", "don't know", "1995", "Joe's", "new york", "x^2 + 1", "0"]
 PHRASES += ["1.5", "st louis", "3-quarters", "red blue", "downhill", "nan", "b c", "5"]
 CHOICES = ["a copper wire", "a glass rod", "a rubber band", "an iron nail"]
 
@@ -223,58 +225,70 @@ def test_mmmu_open() -> None:
 
 # --- prompts --------------------------------------------------------------------------
 
-WORDS = {"pre_prompt": "", "post_prompt": SHORT, "ocr": False}
-LETTERS = {"pre_prompt": "", "post_prompt": LETTER}
-MMMU = {
-    "prompt_type": "format",
-    "multiple_choice_prompt": LETTER.strip(),
-    "open_ended_prompt": SHORT.strip(),
-}
-QUESTION = " What IS it? "
+QUESTION = " What IS it? <image 1> "
 SEED = {
     f"choice_{letter}": choice for letter, choice in zip("abcd", CHOICES, strict=True)
 }
+OPEN, CHOOSE = {"question_type": "open"}, {"question_type": "multiple-choice"}
 
-Prompt = Callable[[dict[str, Any]], str]
-PROMPTS: list[tuple[str, str, str, dict[str, Any] | None, dict[str, Any]]] = [
-    ("textvqa", "textvqa", "textvqa_doc_to_text", WORDS, {}),
-    ("vqav2", "vqav2", "vqav2_doc_to_text", WORDS, {}),
-    ("docvqa", "docvqa", "docvqa_doc_to_text", WORDS, {}),
-    ("infovqa", "infovqa", "infovqa_doc_to_text", WORDS, {}),
-    (
-        "chartqa",
-        "chartqa",
-        "chartqa_doc_to_text",
-        {**WORDS, "post_prompt": ONE_WORD},
-        {},
-    ),
-    ("ocrbench", "ocrbench", "ocrbench_doc_to_text", {}, {}),
-    ("gqa", "gqa", "gqa_doc_to_text", WORDS, {}),
-    ("pope", "pope", "pope_doc_to_text", WORDS, {}),
-    ("realworldqa", "realworldqa", "realworldqa_doc_to_text", {}, {}),
-    ("seedbench", "seedbench", "seed_doc_to_text", None, SEED),
-    ("ai2d", "ai2d", "ai2d_doc_to_text", {**LETTERS, "prompt_format": "mcq"}, {}),
-    ("scienceqa", "scienceqa", "sqa_doc_to_text", {**LETTERS, "format": "default"}, {}),
-    ("mmmu", "mmmu", "mmmu_doc_to_text", MMMU, {"question_type": "multiple-choice"}),
-    ("mmmu", "mmmu", "mmmu_doc_to_text", MMMU, {"question_type": "open"}),
+# task, their file of it, their function of prompts, what else a row has
+PROMPTS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("textvqa", "textvqa/textvqa_val.yaml", "textvqa_doc_to_text", {}),
+    ("vqav2", "vqav2/vqav2_val.yaml", "vqav2_doc_to_text", {}),
+    ("docvqa", "docvqa/docvqa_val.yaml", "docvqa_doc_to_text", {}),
+    ("infovqa", "infovqa/infovqa_val.yaml", "infovqa_doc_to_text", {}),
+    ("chartqa", "chartqa/chartqa.yaml", "chartqa_doc_to_text", {}),
+    ("ocrbench", "ocrbench/ocrbench.yaml", "ocrbench_doc_to_text", {}),
+    ("gqa", "gqa/gqa.yaml", "gqa_doc_to_text", {}),
+    ("pope", "pope/pope.yaml", "pope_doc_to_text", {}),
+    ("realworldqa", "realworldqa/realworldqa.yaml", "realworldqa_doc_to_text", {}),
+    ("seedbench", "seedbench/seedbench.yaml", "seed_doc_to_text", SEED),
+    ("ai2d", "ai2d/ai2d.yaml", "ai2d_doc_to_text", {}),
+    ("scienceqa", "scienceqa/scienceqa_img.yaml", "sqa_doc_to_text", {}),
+    ("scienceqa", "scienceqa/scienceqa_img.yaml", "sqa_doc_to_text", {"hint": ""}),
+    ("mmmu", "mmmu/mmmu_val.yaml", "mmmu_doc_to_text", CHOOSE),
+    ("mmmu", "mmmu/mmmu_val.yaml", "mmmu_doc_to_text", OPEN),
 ]
 
 
-@pytest.mark.parametrize(("task", "home", "name", "given", "more"), PROMPTS)
-def test_prompts(
-    task: str,
-    home: str,
-    name: str,
-    given: dict[str, Any] | None,
-    more: dict[str, Any],
-) -> None:
+class _Loader(yaml.SafeLoader):
+    """Reads their functions as nothing."""
+
+
+_Loader.add_constructor("!function", lambda *_: None)
+
+
+def their_task(file: str) -> dict[str, Any]:
+    """A YAML file of theirs, with those that it includes."""
+    home = Path(importlib.import_module("lmms_eval.tasks").__file__ or "").parent
+    found = yaml.load((home / file).read_text("utf-8"), _Loader)
+    if "include" in found:
+        return their_task(str(Path(file).parent / found["include"])) | found
+    return dict(found)
+
+
+@pytest.mark.parametrize(("task", "file", "name", "more"), PROMPTS)
+def test_prompts(task: str, file: str, name: str, more: dict[str, Any]) -> None:
     options: Any = str(CHOICES) if task == "mmmu" else CHOICES
     row = {"question": QUESTION, "options": options, "choices": CHOICES, "hint": "H"}
     row |= more
-    arguments = (row,) if given is None else (row, given)
-    assert TASKS[task].ask(row) == getattr(theirs(home), name)(*arguments)
+    given = their_task(file).get("lmms_eval_specific_kwargs")
+    asked = getattr(theirs(file.partition("/")[0]), name)
+    them = asked(row, given["default"]) if given else asked(row)
+    assert TASKS[task].ask(row) == them
+
+
+@pytest.mark.parametrize(("task", "file"), {case[:2]: None for case in PROMPTS})
+def test_lengths_splits_and_folders(task: str, file: str) -> None:
+    """Two of theirs set no length of an answer."""
+    them = their_task(file)
+    length = them["generation_kwargs"].get("max_new_tokens")
+    assert length in (None, TASKS[task].max_tokens)
+    assert (length is None) == (task in ("textvqa", "seedbench"))
+    assert TASKS[task].split == them["test_split"]
+    assert TASKS[task].folder == them.get("dataset_name")
 
 
 def test_every_task_of_theirs_is_compared() -> None:
-    here = {"easy_vqa", "plain"}
+    here = {"easy_vqa", "exact", "plain"}
     assert {case[0] for case in PROMPTS} == TASKS.keys() - here
