@@ -22,7 +22,7 @@ class FastVLMForLmms(lmms):  # type: ignore[misc]  # it has no types
         pretrained: "nano", a folder or a hub id.
         batch_size: answers that grow at a time.
         resolution: as in GenerationOptions; None is the checkpoint's own.
-        revision, dtype: as in `fastvlm_mlx.load`.
+        revision, dtype, memory_limit: as in `fastvlm_mlx.load`.
         device: told by lmms-eval to every model; MLX has its own.
     """
 
@@ -35,6 +35,7 @@ class FastVLMForLmms(lmms):  # type: ignore[misc]  # it has no types
         resolution: int | str | None = None,
         revision: str | None = None,
         dtype: str | None = None,
+        memory_limit: int | str | None = None,
         device: str | None = None,
         **others: Any,
     ) -> None:
@@ -43,13 +44,15 @@ class FastVLMForLmms(lmms):  # type: ignore[misc]  # it has no types
         if unknown:
             raise ValueError(
                 f"fastvlm_mlx has no model argument {', '.join(unknown)}; expected "
-                "pretrained, batch_size, resolution, revision or dtype."
+                "pretrained, batch_size, resolution, revision, dtype or memory_limit."
             )
         self._batch_size = int(batch_size)
         self._looking: dict[str, Any] = (
             {} if resolution is None else {"resolution": resolution}
         )
-        self._vlm = load(pretrained, revision=revision, dtype=dtype)
+        self._vlm = load(
+            pretrained, revision=revision, dtype=dtype, memory_limit=memory_limit
+        )
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Answers in the order of the requests.

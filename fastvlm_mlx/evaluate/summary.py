@@ -25,7 +25,7 @@ class Judged:
     @property
     def outcome(self) -> tuple[str, str]:
         """What a yes-or-no question asked for, and what was said."""
-        return str(self.truth), str(self.answer).lower()
+        return str(self.truth), str(self.answer).strip().lower()
 
 
 def summarize(task: Task, judged: Sequence[Judged]) -> dict[str, Any]:

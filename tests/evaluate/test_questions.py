@@ -87,6 +87,14 @@ def test_a_benchmark_has_pictures(cell: Any) -> None:
         list(questions.with_pictures({0}))
 
 
+def test_a_line_with_a_slip_is_not_asked_blind() -> None:
+    rows = table(plain(None), {"question": "?", "answer": "a", "img": "a.jpg"})
+    questions = read_questions(TASKS["plain"], rows)
+    assert [found for _, found in questions.with_pictures({0})] == [[]]
+    with pytest.raises(JobError, match="row 1: there is no picture in column image"):
+        list(questions.with_pictures({1}))
+
+
 def test_only_what_is_wanted_is_opened() -> None:
     questions = read_questions(TASKS["plain"], table(plain(7), plain("b.jpg")))
     assert [q.row for q, _ in questions.with_pictures({1})] == [1]

@@ -34,8 +34,8 @@ def test_what_failed_is_counted_and_wrong() -> None:
 
 
 def test_yes_or_no() -> None:
-    said = [("yes", "Yes"), ("yes", "yes"), ("yes", "no"), ("no", "yes"), ("no", "no")]
-    answers = [judged(float(t == a.lower()), t, a) for t, a in said]
+    said = [("yes", " Yes"), ("yes", "yes"), ("yes", "no"), ("no", "yes"), ("no", "no")]
+    answers = [judged(float(t == a.strip().lower()), t, a) for t, a in said]
     answers.append(judged(0, "no", "maybe"))
     found = summarize(TASKS["pope"], answers)
     assert found["precision"] == found["recall"] == found["score"] == 66.67

@@ -1,5 +1,7 @@
 """Every task on a row of its own form: the prompt, the truth, the scores."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from fastvlm_mlx.errors import OptionError
 from fastvlm_mlx.evaluate.paper import ROWS
 from fastvlm_mlx.evaluate.tasks import LETTER, ONE_WORD, SHORT, TASKS, find_task
+
+DOCS = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text("utf-8")
 
 ABC = ["wire", "rod", "band"]
 LETTERED = "A. wire\nB. rod\nC. band"
@@ -171,6 +175,17 @@ def test_a_row(
 
 def test_every_task_has_a_case() -> None:
     assert {case[0] for case in CASES} == TASKS.keys()
+
+
+def test_the_table_in_docs_is_true() -> None:
+    for task in TASKS.values():
+        (line,) = (each for each in DOCS.splitlines() if f"| `{task.name}` |" in each)
+        cells = [cell.strip() for cell in line.split("|")]
+        where, metric, columns = cells[3:6]
+        assert metric == task.metric
+        told = where.removesuffix(", pictures only")
+        assert told == ", ".join(filter(None, (task.folder, task.split)))
+        assert set(task.columns) <= set(re.findall(r"`(\w+)`", columns))
 
 
 def test_every_figure_of_the_paper_has_a_task() -> None:

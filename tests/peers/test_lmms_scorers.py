@@ -21,6 +21,8 @@ pytestmark = [
 pytest.importorskip("lmms_eval")
 yaml = pytest.importorskip("yaml")
 
+DOCS = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text("utf-8")
+
 ANSWERS = [
     *("", "yes", "Yes.", "no", "No, there is not", "maybe", "A", "B", "C", "D", "E"),
     *("a", "b.", "(C)", "D)", "B: two", "B. two", "b. two", "A or B", "(A) or (C)"),
@@ -287,6 +289,7 @@ def test_lengths_splits_and_folders(task: str, file: str) -> None:
     assert (length is None) == (task in ("textvqa", "seedbench"))
     assert TASKS[task].split == them["test_split"]
     assert TASKS[task].folder == them.get("dataset_name")
+    assert f"| `{task}` | `{them['dataset_path']}` |" in DOCS
 
 
 def test_every_task_of_theirs_is_compared() -> None:
