@@ -36,12 +36,14 @@ def beside_paper(
         return None
     reported, card = row.scores.get(task.name), row.card.get(task.name)
     obstacles = list(_obstacles(task, row, here))
-    comparable = reported is not None and not obstacles
+    difference = None
+    if reported is not None and not obstacles:
+        difference = round(figure - reported, 2)
     return {
         "source": PAPER,
         "row": row.row,
         "score": reported,
-        "difference": round(figure - reported, 2) if comparable else None,
+        "difference": difference,
         "model_card": None if card is None else {"source": CARD, "score": card},
         "notes": [*obstacles, *_remarks(task, here)],
     }

@@ -177,6 +177,7 @@ def _summary(
         "image_mode": here.image_mode,
         "bits": here.bits,
         "max_tokens": options.max_tokens,
+        "options": asdict(options),
         "data": questions.table.name,
         "split": here.split,
         "whole": here.whole,

@@ -61,6 +61,8 @@ def test_records_and_summary(done: Path, questions: Questions) -> None:
     right = sum(record["score"] for record in records)
     assert summary["right"] == right and right >= COUNT - 1  # nano is 99.99 % right
     assert summary["questions"] == COUNT and summary["failed"] == 0
+    assert summary["options"]["max_tokens"] == summary["max_tokens"] == 8
+    assert summary["split"] == "test" and not summary["whole"]
     assert summary["paper"] is None and summary["resolution"] == [128, 128]
     assert set(summary["groups"]) <= {"yes/no", "words"}
 
