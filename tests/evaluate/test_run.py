@@ -1,5 +1,6 @@
 """A whole evaluation with nano: asked, ended early, gone on with, refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 import fastvlm_mlx
+from fastvlm_mlx.config import QuantizationConfig
 from fastvlm_mlx.errors import ImageError, JobError, MemoryBudgetError, WriteError
 from fastvlm_mlx.evaluate.easy_vqa_rows import easy_vqa_rows
 from fastvlm_mlx.evaluate.questions import Questions, read_questions
@@ -135,6 +137,59 @@ def test_other_data_is_refused(
     other = read_questions(TASKS["easy_vqa"], easy_vqa_rows("train"), limit=COUNT)
     with pytest.raises(JobError, match="belongs to another job"):
         evaluate(run(nano), other, done)
+
+
+def test_other_pictures_of_the_same_questions_are_refused(
+    tmp_path: Path, nano: fastvlm_mlx.FastVLM, picture_file: Path
+) -> None:
+    copy = picture_file.with_name("copy.png")
+    copy.write_bytes(picture_file.read_bytes())
+    first, other = (
+        read_questions(
+            TASKS["plain"],
+            ListedRows(
+                "rows",
+                [{"question": "?", "answer": "a", "image": path.name}],
+                picture_file.parent,
+            ),
+        )
+        for path in (picture_file, copy)
+    )
+    evaluate(run(nano), first, tmp_path)
+    with pytest.raises(JobError, match="belongs to another job"):
+        evaluate(run(nano), other, tmp_path)
+
+
+@pytest.mark.parametrize(("task", "score"), [("plain", 100.0), ("exact", 0.0)])
+def test_answers_are_judged_anew(
+    task: str,
+    score: float,
+    tmp_path: Path,
+    nano: fastvlm_mlx.FastVLM,
+    picture_file: Path,
+) -> None:
+    """Here with a blank, which counts only to the letter."""
+    row = {"question": "?", "answer": "red", "image": picture_file.name}
+    table = ListedRows("rows", [row], picture_file.parent)
+    asked = read_questions(TASKS[task], table)
+    evaluate(run(nano), asked, tmp_path)
+    (line,) = lines(tmp_path / ANSWERS)
+    text = json.dumps({**line, "text": " red\n"}) + "\n"
+    (tmp_path / ANSWERS).write_text(text)
+    assert evaluate(run(nano), asked, tmp_path)["score"] == score
+
+
+def test_the_bits_of_the_weights_are_told(
+    tmp_path: Path,
+    nano: fastvlm_mlx.FastVLM,
+    questions: Questions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number, packed in enumerate((None, QuantizationConfig(bits=4))):
+        config = dataclasses.replace(nano.config, quantization=packed)
+        monkeypatch.setattr(nano, "config", config)
+        summary = evaluate(run(nano), questions, tmp_path / str(number))
+        assert summary["bits"] == (packed and packed.bits)
 
 
 def test_a_damaged_picture_is_named_and_the_rest_is_kept(

@@ -92,8 +92,13 @@ def test_a_saved_data_set(tmp_path: Path) -> None:
     """The layout of `DatasetDict.save_to_disk`."""
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["test"]}))
     write_arrow(tmp_path / "test/data-00000-of-00001.arrow", ROWS)
-    state = {"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}
+    files = [{"filename": "data-00000-of-00001.arrow"}]
+    state: dict[str, Any] = {"_data_files": files, "_split": "test_of_2020"}
     (tmp_path / "test/state.json").write_text(json.dumps(state))
+    assert open_table(tmp_path, PLAIN).split == "test_of_2020"
+    del state["_split"]
+    (tmp_path / "test/state.json").write_text(json.dumps(state))
+    assert open_table(tmp_path, PLAIN).split == "test"
     assert len(questions(tmp_path)) == len(questions(tmp_path / "test")) == 70
     with pytest.raises(JobError, match="splits test; expected validation"):
         questions(tmp_path, split="validation")
@@ -113,6 +118,7 @@ def test_pictures_apart(tmp_path: Path) -> None:
 def test_easy_vqa() -> None:
     table = easy_vqa_rows("test")
     assert len(table) == 9673
+    assert table.split == "test" and easy_vqa_rows("train").split == "train"
     (_, row), *_ = table.rows(table.columns)
     assert Path(row["image"]).is_file()
 
