@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from fastvlm_mlx.cli import main
 from fastvlm_mlx.cli.evaluate import summary_lines
+from fastvlm_mlx.evaluate.tasks import TASKS
 
 
 def evaluate(*arguments: object) -> int:
@@ -67,6 +69,15 @@ def test_refusals_are_one_line(
     assert evaluate(*arguments, "--quiet") == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_the_help_names_every_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        evaluate("--help")
+    said = capsys.readouterr().out
+    assert "95 % interval" in " ".join(said.split())
+    for name in TASKS:
+        assert re.search(rf"\b{name.replace('_', '-')}\b", said), name
 
 
 def test_missing_columns(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ def add_parser(verbs: Verbs) -> None:
         description=(
             "Ask a model every question of a data set on this disk and judge the "
             "answers as the benchmark does. Records of every question and a summary "
-            "with a 95 %% interval, beside the paper's figure, are left in --out; the "
+            "with a 95 % interval, beside the paper's figure, are left in --out; the "
             "same command goes on where an earlier one was ended."
         ),
     )

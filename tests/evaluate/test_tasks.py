@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastvlm_mlx.errors import OptionError
+from fastvlm_mlx.errors import JobError, OptionError
 from fastvlm_mlx.evaluate.paper import ROWS
+from fastvlm_mlx.evaluate.questions import read_questions
+from fastvlm_mlx.evaluate.table import ListedRows
 from fastvlm_mlx.evaluate.tasks import LETTER, ONE_WORD, SHORT, TASKS, find_task
 
 DOCS = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text("utf-8")
@@ -213,3 +217,31 @@ def test_names_are_forgiving(name: str) -> None:
 def test_an_unknown_task() -> None:
     with pytest.raises(OptionError, match="task is 'vqa'; expected one of textvqa"):
         find_task("vqa")
+
+
+@given(case=st.sampled_from(CASES), answer=st.text() | st.floats().map(str))
+def test_any_answer_has_a_score(
+    case: tuple[str, dict[str, Any], str, str, str], answer: str
+) -> None:
+    name, row, _, right, _ = case
+    score, truth = TASKS[name].score, TASKS[name].truth(row)
+    assert 0 <= score(answer, truth) <= 1
+    assert 0 <= score(f"{right} {answer}", truth) <= 1
+
+
+@given(
+    name=st.sampled_from(sorted(TASKS)),
+    row=st.dictionaries(
+        st.sampled_from(sorted({c for task in TASKS.values() for c in task.columns})),
+        st.none() | st.text() | st.integers() | st.lists(st.text() | st.integers()),
+    ),
+)
+def test_any_row_is_asked_or_refused(name: str, row: dict[str, Any]) -> None:
+    table = ListedRows("rows", [{"image": None, "imageId": "1", **row}], Path())
+    try:
+        (question,) = read_questions(TASKS[name], table).listed
+    except JobError as error:
+        assert "row 0" in str(error) or "rows " in str(error)
+    else:
+        assert isinstance(question.prompt, str)
+        assert 0 <= TASKS[name].score("yes", question.truth) <= 1
