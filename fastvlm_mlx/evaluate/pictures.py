@@ -1,7 +1,7 @@
 """A cell of a table as pictures to be opened."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,11 @@ def _inside(path: str, folder: Path) -> str:
     return found
 
 
-def pictures_by_id(table: Table) -> dict[str, list[Opened]]:
-    """A table of pictures with columns "id" and "image", whole in memory.
+def pictures_by_id(table: Table, wanted: Collection[str]) -> dict[str, list[Opened]]:
+    """Pictures of a table with columns "id" and "image"; those wanted, in memory.
 
     Raises:
-        JobError: it has no such columns.
+        JobError: it has no such columns, or a cell holds no picture.
     """
     missing = {"id", "image"} - set(table.columns)
     if missing:
@@ -70,7 +70,12 @@ def pictures_by_id(table: Table) -> dict[str, list[Opened]]:
             f"{table.name} has no column {' and '.join(sorted(missing))}; expected a "
             "table of pictures with the columns id and image."
         )
-    return {
-        str(row["id"]): list(pictures_of(row["image"], table.folder_of(place)))
-        for place, row in table.rows(("id", "image"))
-    }
+    found: dict[str, list[Opened]] = {}
+    for place, row in table.rows(("id", "image")):
+        if str(row.get("id")) in wanted:
+            try:
+                cell = list(pictures_of(row.get("image"), table.folder_of(place)))
+            except JobError as error:
+                raise JobError(f"{table.name}, row {place}: {error}.") from None
+            found[str(row["id"])] = cell
+    return found

@@ -46,12 +46,13 @@ class Questions:
         Raises:
             JobError: a cell holds no picture, where the task cannot do without.
         """
-        by_id = {} if self.pictures is None else pictures_by_id(self.pictures)
         questions = {q.row: q for q in self.listed if q.row in wanted}
-        columns = {c for q in questions.values() for c in q.picture_columns}
         if self.pictures is not None:
+            ids = {str(q.picture_id) for q in questions.values()}
+            by_id = pictures_by_id(self.pictures, ids)
             yield from ((q, _by_id(q, by_id)) for q in questions.values())
             return
+        columns = {c for q in questions.values() for c in q.picture_columns}
         for place, row in self.table.rows(columns, questions.keys()):
             yield questions[place], self._pictures(questions[place], row)
 
@@ -158,9 +159,10 @@ def _question(
 
 
 def _by_id(question: Question, by_id: Mapping[str, list[Opened]]) -> list[Opened]:
-    if question.picture_id is None or question.picture_id not in by_id:
+    found = by_id.get(str(question.picture_id))
+    if not found:
         raise JobError(
-            f"row {question.row}: there is no picture {question.picture_id!r} among "
-            f"{len(by_id)}. Give the table that has it as --images."
+            f"row {question.row}: there is no picture {question.picture_id!r} in the "
+            "table of pictures. Give the one that has it as --images."
         )
-    return by_id[question.picture_id]
+    return found

@@ -117,8 +117,14 @@ def test_pictures_by_id() -> None:
     ((_, found),) = questions.with_pictures({0})
     assert found == [str(HERE / "7.jpg")]
     missing = read_questions(TASKS["gqa"], rows, table({"id": "n8", "image": "8.jpg"}))
-    with pytest.raises(JobError, match="row 0: there is no picture 'n7' among 1"):
+    with pytest.raises(JobError, match="row 0: there is no picture 'n7' in the"):
         list(missing.with_pictures({0}))
+    empty = read_questions(TASKS["gqa"], rows, table({"id": "n7", "image": None}))
+    with pytest.raises(JobError, match="row 0: there is no picture 'n7' in the"):
+        list(empty.with_pictures({0}))
+    out = read_questions(TASKS["gqa"], rows, table({"id": "n7", "image": "../a.jpg"}))
+    with pytest.raises(JobError, match="rows.jsonl, row 0: .* outside /data; .*images"):
+        list(out.with_pictures({0}))
     with pytest.raises(JobError, match="no column image; expected a table of pictures"):
         list(read_questions(TASKS["gqa"], rows, table({"id": 1})).with_pictures({0}))
 
