@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 PEERS := .venv-peers
+LMMS := .venv-lmms
 
 .PHONY: demo test lint types parity peers smoke evaluate clean
 
@@ -26,8 +27,9 @@ types: $(VENV)/.installed-parity
 parity: $(VENV)/.installed-parity
 	$(BIN)/python -m pytest -q -m parity
 
-peers: $(PEERS)/.installed
-	$(PEERS)/bin/python -m pytest -q -m peers tests/peers
+peers: $(PEERS)/.installed $(LMMS)/.installed
+	$(PEERS)/bin/python -m pytest -q -m peers tests/peers/test_mlx_vlm.py
+	$(LMMS)/bin/python -m pytest -q -m peers tests/peers/test_lmms_*.py
 
 smoke:
 	PYTHON=$(PYTHON) .ci/smoke-wheel
@@ -36,7 +38,7 @@ evaluate: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.nano.evaluate
 
 clean:
-	rm -rf $(VENV) $(PEERS) .venv-wheel build/wheel
+	rm -rf $(VENV) $(PEERS) $(LMMS) .venv-wheel build/wheel
 
 # One stamp per set of packages, so that a second run installs nothing.
 
@@ -58,6 +60,17 @@ $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
 		'mlx-vlm==0.7.10' 'pytest>=8' 'hypothesis>=6.100'
+	@touch $@
+
+# lmms-eval asks for some eighty packages; these are what our tests of it import.
+$(LMMS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(LMMS)
+	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[evaluate]' 'pytest>=8' 'hypothesis>=6.100' easy-vqa accelerate \
+		datasets evaluate httpx jsonlines loguru nltk openai pydantic python-dotenv \
+		pytablewriter sacrebleu scikit-learn tenacity tiktoken transformers
+	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'lmms-eval==0.7.3'
 	@touch $@
 
 # timm asks for torchvision, which the parity tests do without: it comes alone.

@@ -84,6 +84,38 @@ RUNTIME = {
     "__init__": (
         "errors version blas options generate caches chat batch_request engine"
     ),
+    "evaluate": "",
+    "evaluate.scorers": "",
+    "evaluate.scorers.vqa": "",
+    "evaluate.scorers.anls": "",
+    "evaluate.scorers.relaxed": "",
+    "evaluate.scorers.exact": "",
+    "evaluate.scorers.contains": "",
+    "evaluate.scorers.letters": "evaluate.scorers.exact",
+    "evaluate.scorers.mmmu": "",
+    "evaluate.interval": "",
+    "evaluate.paper": "",
+    "evaluate.whole_text": "errors",
+    "evaluate.task": "",
+    "evaluate.tasks": (
+        "errors evaluate.scorers.vqa evaluate.scorers.anls evaluate.scorers.relaxed "
+        "evaluate.scorers.exact evaluate.scorers.contains evaluate.scorers.letters "
+        "evaluate.scorers.mmmu evaluate.task"
+    ),
+    "evaluate.table": "errors",
+    "evaluate.arrow_files": "errors evaluate.table",
+    "evaluate.easy_vqa_rows": "errors evaluate.table",
+    "evaluate.source": ("errors evaluate.task evaluate.table evaluate.arrow_files"),
+    "evaluate.pictures": "errors evaluate.table",
+    "evaluate.questions": ("errors evaluate.task evaluate.table evaluate.pictures"),
+    "evaluate.summary": "evaluate.interval evaluate.task",
+    "evaluate.comparison": "evaluate.paper evaluate.task",
+    "evaluate.run": (
+        "errors options batch_request engine jobs evaluate.whole_text evaluate.paper "
+        "evaluate.task evaluate.questions evaluate.summary evaluate.comparison"
+    ),
+    "evaluate.lmms_model": "batch_request engine",
+    "evaluate.lmms_plugin": "",
     "cli.terminal": "errors",
     "cli.arguments": "errors config cli.terminal",
     "cli.prompt_cache": "engine",
@@ -97,6 +129,11 @@ RUNTIME = {
         "cli.prompt_cache cli.stats"
     ),
     "cli.batch": "errors batch jobs engine cli.terminal cli.arguments",
+    "cli.evaluate": (
+        "errors options batch engine evaluate.task evaluate.tasks evaluate.table "
+        "evaluate.source evaluate.easy_vqa_rows evaluate.questions evaluate.run "
+        "cli.terminal cli.arguments"
+    ),
     "cli.quality": "resolve cli.terminal cli.arguments",
     "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",
     "cli.inspect": "resolve cli.terminal cli.arguments",
@@ -111,7 +148,8 @@ RUNTIME = {
     ),
     "cli": (
         "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.batch "
-        "cli.convert cli.inspect cli.quality cli.plan cli.doctor cli.benchmark"
+        "cli.convert cli.inspect cli.quality cli.plan cli.doctor cli.benchmark "
+        "cli.evaluate"
     ),
     "__main__": "cli",
 }
@@ -158,6 +196,7 @@ OTHERS = {
     "PIL": ("fastvlm_mlx.image fastvlm_mlx.measure convert.drawings convert.questions"),
     "huggingface_hub": "convert.download convert.upload",
     "jinja2": "fastvlm_mlx.prompt",
+    "lmms_eval": "fastvlm_mlx.evaluate.lmms_model fastvlm_mlx.evaluate.lmms_plugin",
     "mlx.core": "fastvlm_mlx.backend",
     "mlx.nn": (
         "fastvlm_mlx.vision fastvlm_mlx.language fastvlm_mlx.model "
@@ -170,8 +209,8 @@ OTHERS = {
         "convert.fold convert.quality convert.calibrate"
     ),
     "numpy": (
-        "fastvlm_mlx.image fastvlm_mlx.chat_file convert.calibration convert.gptq "
-        "convert.mlx_vlm"
+        "fastvlm_mlx.image fastvlm_mlx.chat_file fastvlm_mlx.evaluate.interval "
+        "convert.calibration convert.gptq convert.mlx_vlm"
     ),
     "safetensors": "convert.read",
     "tokenizers": "fastvlm_mlx.prompt convert.tokenizer",

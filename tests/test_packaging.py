@@ -81,7 +81,8 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 def test_extras() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert set(extras) == {"benchmark", "data", "dev", "nano", "parity"}
+    expected = {"benchmark", "data", "dev", "evaluate", "nano", "parity"}
+    assert set(extras) == expected
     assert all(extras.values())
 
 

@@ -19,6 +19,7 @@ from . import (
     chat,
     convert,
     doctor,
+    evaluate,
     generate,
     inspect,
     plan,
@@ -29,7 +30,7 @@ from .terminal import INTERRUPTED, OK, reader_left, report, say
 VERBS = (
     *(generate, chat, batch),
     *(convert, inspect, quality),
-    *(plan, doctor, benchmark),
+    *(evaluate, plan, doctor, benchmark),
 )
 
 

@@ -1,0 +1,81 @@
+"""A cell of a table as pictures to be opened."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from .table import Table
+
+Opened = str | bytes
+"""A path, or an encoded picture."""
+
+
+def pictures_of(cell: Any, folder: Path) -> Iterator[Opened]:
+    """The pictures in a cell: none, one or a list of them.
+
+    Args:
+        cell: a path, bytes, or a mapping with "bytes" and "path", which is how
+            Hugging Face `datasets` stores a picture.
+        folder: where paths begin, and what they may not leave.
+
+    Raises:
+        JobError: the cell holds something else, or a path out of the folder.
+    """
+    if cell is None:
+        return
+    if isinstance(cell, list | tuple):
+        for each in cell:
+            yield from pictures_of(each, folder)
+    elif isinstance(cell, bytes):
+        yield cell
+    elif isinstance(cell, str):
+        yield _inside(cell, folder)
+    elif isinstance(cell, Mapping) and (cell.get("bytes") or cell.get("path")):
+        yield from pictures_of(cell.get("bytes") or cell["path"], folder)
+    else:
+        raise JobError(
+            f"a picture is {type(cell).__name__}; expected a path, bytes, or "
+            "a mapping with one of them"
+        )
+
+
+def _inside(path: str, folder: Path) -> str:
+    """A path from a folder, judged by its spelling: the hub's files lie behind links.
+
+    A data set is often somebody else's; it is not to choose what is read here.
+    """
+    if "://" in path:
+        return path  # refused, in better words, where files are opened
+    home = os.path.abspath(folder)
+    found = os.path.abspath(os.path.join(home, os.path.expanduser(path)))
+    if os.path.commonpath((home, found)) != home:
+        raise JobError(
+            f"the picture {path} is outside {folder}; give the folder that holds it as "
+            "--images"
+        )
+    return found
+
+
+def pictures_by_id(table: Table, wanted: Collection[str]) -> dict[str, list[Opened]]:
+    """Pictures of a table with columns "id" and "image"; those wanted, in memory.
+
+    Raises:
+        JobError: it has no such columns, or a cell holds no picture.
+    """
+    missing = {"id", "image"} - set(table.columns)
+    if missing:
+        raise JobError(
+            f"{table.name} has no column {' and '.join(sorted(missing))}; expected a "
+            "table of pictures with the columns id and image."
+        )
+    found: dict[str, list[Opened]] = {}
+    for place, row in table.rows(("id", "image")):
+        if str(row.get("id")) in wanted:
+            try:
+                cell = list(pictures_of(row.get("image"), table.folder_of(place)))
+            except JobError as error:
+                raise JobError(f"{table.name}, row {place}: {error}.") from None
+            found[str(row["id"])] = cell
+    return found

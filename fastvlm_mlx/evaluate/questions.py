@@ -1,0 +1,168 @@
+"""A table as a task's questions: checked, and with their pictures still on disk."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..errors import JobError
+from .pictures import Opened, pictures_by_id, pictures_of
+from .table import Table
+from .task import Row, Task
+
+_NOT_ASKABLE = (LookupError, TypeError, ValueError, AttributeError, SyntaxError)
+"""What the functions of a task may raise on a row of another form."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A row as it is asked."""
+
+    row: int  # its place in the table, from 0
+    prompt: str
+    truth: Any
+    group: str | None
+    picture_columns: tuple[str, ...]
+    picture_id: str | None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a task asks of a table."""
+
+    task: Task
+    table: Table
+    listed: Sequence[Question]
+    pictures: Table | None = None  # by id, where the questions' own table has none
+    folder: Path | None = None  # where pictures' paths begin, if not beside the table
+    whole: bool = True  # every question of the table is there
+
+    def with_pictures(
+        self, wanted: Collection[int]
+    ) -> Iterator[tuple[Question, list[Opened]]]:
+        """Questions of some rows, in order, each with its pictures, undecoded.
+
+        Raises:
+            JobError: a cell holds no picture, where the task cannot do without.
+        """
+        questions = {q.row: q for q in self.listed if q.row in wanted}
+        if self.pictures is not None:
+            ids = {str(q.picture_id) for q in questions.values()}
+            by_id = pictures_by_id(self.pictures, ids)
+            yield from ((q, _by_id(q, by_id)) for q in questions.values())
+            return
+        columns = {c for q in questions.values() for c in q.picture_columns}
+        for place, row in self.table.rows(columns, questions.keys()):
+            yield questions[place], self._pictures(questions[place], row)
+
+    def _pictures(self, question: Question, row: Row) -> list[Opened]:
+        folder = self.folder or self.table.folder_of(question.row)
+        found: list[Opened] = []
+        try:
+            for column in question.picture_columns:
+                cell = list(pictures_of(row.get(column), folder))
+                if not cell and (self.task.needs_picture or column not in row):
+                    raise JobError(f"there is no picture in column {column}")
+                found += cell
+        except JobError as error:
+            raise JobError(f"{self.table.name}, row {question.row}: {error}.") from None
+        return found
+
+
+def read_questions(
+    task: Task,
+    table: Table,
+    pictures: Table | None = None,
+    limit: int | None = None,
+    folder: Path | None = None,
+) -> Questions:
+    """Check every row of a table and put it as the task has it.
+
+    Args:
+        pictures: a table with the columns id and image, for tasks with `picture_id`.
+        limit: rows to take; None takes all.
+        folder: where the paths of pictures begin; None is beside the table.
+
+    Raises:
+        JobError: columns are missing, a row cannot be asked or judged, or there are no
+            rows. It names the first such row.
+    """
+    own = "image" in table.columns or task.picture_id is None
+    _require_columns(task, table, own, pictures)
+    asked = (
+        question
+        for place, row in table.rows(_text_columns(table))
+        if (question := _question(task, table, place, row, own)) is not None
+    )
+    listed = list(islice(asked, limit))
+    if not listed:
+        raise JobError(f"{table.name} holds no question of task {task.name}.")
+    whole = limit is None or next(asked, None) is None
+    return Questions(task, table, listed, None if own else pictures, folder, whole)
+
+
+def _require_columns(
+    task: Task, table: Table, own: bool, pictures: Table | None
+) -> None:
+    needed = [*task.columns, *([] if own else [str(task.picture_id)])]
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise JobError(
+            f"{table.name} has no column {', '.join(missing)}; task {task.name} needs "
+            f"{', '.join(needed)}, and it has {', '.join(table.columns) or 'none'}."
+        )
+    if not own and pictures is None:
+        raise JobError(
+            f"{table.name} has no column image; give the table of its pictures, with "
+            "columns id and image, as --images."
+        )
+
+
+def _text_columns(table: Table) -> list[str]:
+    """A picture's bytes are not to be read before they are needed."""
+    return [name for name in table.columns if not _is_picture_column(name)]
+
+
+def _is_picture_column(name: str) -> bool:
+    return name == "image" or name.startswith("image_")
+
+
+def _question(
+    task: Task, table: Table, place: int, row: Mapping[str, Any], own: bool
+) -> Question | None:
+    try:
+        if not task.keep(row):
+            return None
+        question = Question(
+            place,
+            task.ask(row),
+            task.truth(row),
+            task.group(row),
+            task.picture_columns(row) if own else (),
+            None if own else str(row[str(task.picture_id)]),
+        )
+        task.score("", question.truth)
+    except _NOT_ASKABLE as error:
+        raise JobError(
+            f"{table.name}, row {place}: it is no question of task {task.name} "
+            f"({type(error).__name__}: {error}). A split without answers, such as a "
+            "test split of a challenge, cannot be judged."
+        ) from None
+    missing = [c for c in question.picture_columns if c not in table.columns]
+    if missing:
+        raise JobError(
+            f"{table.name} has no column {', '.join(missing)}, and row {place} of "
+            f"task {task.name} needs its picture."
+        )
+    return question
+
+
+def _by_id(question: Question, by_id: Mapping[str, list[Opened]]) -> list[Opened]:
+    found = by_id.get(str(question.picture_id))
+    if not found:
+        raise JobError(
+            f"row {question.row}: there is no picture {question.picture_id!r} in the "
+            "table of pictures. Give the one that has it as --images."
+        )
+    return found

@@ -1,0 +1,197 @@
+"""Ask a model a task's questions, and judge what it says.
+
+Answers go to `answers.jsonl`, a line each, on the disk before the next one is written.
+A run that ended early, by whatever means, is gone on with; what is there is not asked
+again. When all are answered, `records.jsonl` and `summary.json` are written anew from
+them, so that another scorer needs no other answers.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..batch_request import Outcome, Request
+from ..engine import FastVLM
+from ..errors import PromptError, WriteError
+from ..jobs import AnswerFile
+from ..jobs import Task as Line
+from ..options import GenerationOptions
+from .comparison import Conditions, beside_paper
+from .paper import paper_row
+from .questions import Question, Questions
+from .summary import Judged, summarize
+from .task import Task
+from .whole_text import write_whole
+
+ANSWERS, RECORDS, SUMMARY = "answers.jsonl", "records.jsonl", "summary.json"
+
+Progress = Callable[[int, int], None]
+"""Called with the questions answered and their total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A model, and how it is to answer.
+
+    Attributes:
+        model: what the caller called it.
+        options: fields of GenerationOptions; the task's `max_tokens` is added.
+    """
+
+    vlm: FastVLM
+    model: str
+    options: Mapping[str, Any]
+    batch_size: int = 8
+    progress: Progress = lambda done, total: None
+
+
+def evaluate(run: Run, questions: Questions, out: Path) -> dict[str, Any]:
+    """Answer what is not answered yet, judge all, and write the files of `out`.
+
+    Returns:
+        The summary, as it is in `summary.json`.
+
+    Raises:
+        JobError: `out` holds answers of another run, or is being written; or a row
+            has no picture.
+        FastVLMError: a row cannot be answered for another reason than that its prompt
+            does not fit the model: its picture cannot be opened, or there is too
+            little memory. It says which row.
+        WriteError: `out` cannot be written.
+    """
+    _make(out)
+    answers = _answers(run, questions, out / ANSWERS)
+    judged = [_judged(questions, q, answers[q.row]) for q in questions.listed]
+    lines = (json.dumps(asdict(each), ensure_ascii=False) for each in judged)
+    write_whole(out / RECORDS, "".join(f"{line}\n" for line in lines))
+    summary = _summary(run, questions, judged)
+    write_whole(out / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return summary
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{out} cannot be made: {error.strerror or error}.") from None
+
+
+def _answers(run: Run, questions: Questions, path: Path) -> dict[int, dict[str, Any]]:
+    """Lines of the answers' file by row, all of them."""
+    lines = _lines(run, questions)
+    with AnswerFile(path, lines.values()) as file:
+        run.progress(len(file.done), len(lines))
+        todo = {row for row in lines if row not in file.done}
+        for row, outcome in _ask(run, questions, todo):
+            _require_fair(outcome, f"{questions.table.name}, row {row}")
+            file.append(lines[row], outcome)
+            run.progress(len(file.done), len(lines))
+        written = path.read_bytes().split(b"\n")
+        return {line["id"]: line for line in map(json.loads, filter(None, written))}
+
+
+def _require_fair(outcome: Outcome, where: str) -> None:
+    """A prompt too long is the model's failure; all else is the data's or the host's.
+
+    Counted as wrong, a damaged copy or a small memory would pass for a worse model.
+    """
+    error = outcome.error
+    if error is not None and not isinstance(error, PromptError):
+        raise type(error)(f"{where}: {error}")
+
+
+def _lines(run: Run, questions: Questions) -> dict[int, Line]:
+    """What each line of answers must belong to: this model, data, task and options."""
+    data = [questions.table.digest()]
+    if questions.pictures is not None:
+        data.append(questions.pictures.digest())
+    decisive = [run.vlm.identity, data, asdict(_options(run, questions))]
+    return {q.row: Line(q.row, {}, _digest(decisive, q)) for q in questions.listed}
+
+
+def _digest(decisive: list[Any], question: Question) -> str:
+    text = json.dumps([decisive, question.row, question.prompt])
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def _options(run: Run, questions: Questions) -> GenerationOptions:
+    return GenerationOptions.of(
+        **{"max_tokens": questions.task.max_tokens, **run.options}
+    )
+
+
+def _ask(
+    run: Run, questions: Questions, todo: Set[int]
+) -> Iterator[tuple[int, Outcome]]:
+    rows: list[int] = []
+    options = {"max_tokens": questions.task.max_tokens, **run.options}
+
+    def requests() -> Iterator[Request]:
+        for question, pictures in questions.with_pictures(todo):
+            rows.append(question.row)
+            yield Request(question.prompt, pictures, **options)
+
+    if todo:
+        size = run.batch_size
+        for outcome in run.vlm.batch_as_finished(requests(), batch_size=size):
+            yield rows[outcome.index], outcome
+
+
+def _judged(questions: Questions, question: Question, line: dict[str, Any]) -> Judged:
+    """An answer that failed is wrong, and says why."""
+    answer, error = line.get("text"), line.get("error")
+    task = questions.task
+    return Judged(
+        row=question.row,
+        prompt=question.prompt,
+        truth=question.truth,
+        answer=answer,
+        score=0.0 if answer is None else _score(task, answer, question.truth),
+        group=question.group,
+        error=error,
+    )
+
+
+def _score(task: Task, answer: str, truth: Any) -> float:
+    return task.score(answer.strip() if task.strips else answer, truth)
+
+
+def _summary(
+    run: Run, questions: Questions, judged: Sequence[Judged]
+) -> dict[str, Any]:
+    config, task = run.vlm.config, questions.task
+    options, here = _options(run, questions), _conditions(run, questions)
+    found = summarize(task, judged)
+    row = paper_row([run.model, config.source])
+    return {
+        **found,
+        "confidence": 0.95,
+        "paper": beside_paper(task, found["score"], row, here),
+        "model": run.model,
+        "model_source": config.source,
+        "model_identity": run.vlm.identity,
+        "resolution": list(here.resolution),
+        "image_mode": here.image_mode,
+        "bits": here.bits,
+        "max_tokens": options.max_tokens,
+        "options": asdict(options),
+        "data": questions.table.name,
+        "split": here.split,
+        "whole": here.whole,
+        "data_digest": questions.table.digest(),
+    }
+
+
+def _conditions(run: Run, questions: Questions) -> Conditions:
+    config, options = run.vlm.config, _options(run, questions)
+    quantized = config.quantization
+    return Conditions(
+        resolution=options.resolution or config.vision_config.image_size,
+        image_mode=options.image_mode or config.image_mode,
+        bits=None if quantized is None else quantized.bits,
+        split=questions.table.split,
+        whole=questions.whole,
+    )
