@@ -8,6 +8,7 @@ FastViTHD; `inference_mode=False` keeps its branches and BatchNorms apart.
 from benchmarks.nano import torchvision_stub  # noqa: F401  # Before transformers.
 
 # isort: split
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import torch
@@ -101,27 +102,30 @@ def encode_pictures(model: NanoFastVLM, pixel_values: Tensor) -> Tensor:
     return features
 
 
-def encode_twice(
-    model: NanoFastVLM, pixel_values: Tensor, stage: int
-) -> tuple[Tensor, Tensor]:
-    """Run the vision tower and keep what one of its stages gave.
+def encode_and_watch(
+    model: NanoFastVLM, pixel_values: Tensor, stages: Iterable[int]
+) -> tuple[Tensor, list[Tensor]]:
+    """Run the vision tower and keep what some of its stages gave.
 
     Args:
         model: the nano model.
         pixel_values: (B, 3, S, S).
-        stage: index of the stage.
+        stages: their indices.
 
     Returns:
-        The tower's output (B, C, S / 64, S / 64), and the stage's.
+        The tower's output (B, C, S / 64, S / 64), and each stage's.
     """
     kept: list[Tensor] = []
-    watched = model.model.vision_tower.timm_model.stages[stage]
-    hook = watched.register_forward_hook(lambda *given: kept.append(given[-1]))
+    tower = model.model.vision_tower.timm_model
+    hooks = [
+        tower.stages[stage].register_forward_hook(lambda *given: kept.append(given[-1]))
+        for stage in stages
+    ]
     try:
-        features = encode_pictures(model, pixel_values)
-        return features, kept[0]
+        return encode_pictures(model, pixel_values), kept
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def answer_logits(

@@ -1,18 +1,18 @@
 """The heads that name what is in each small cell of a picture, and their loss.
 
 The tower is told where and what every character is (`labels.py`) long before the
-decoder can spell a word. One linear head reads all 32 cells of a visual token from it.
-A second one does the same halfway up the tower, where a place sees 16 x 16 pixels, two
-cells: there a character is easy to tell, and what is left to the last stages is to
-gather. Used in training only.
+decoder can spell a word. All 32 cells of a visual token are read from it. So are the
+cells under each place of the two stages before, where they are fewer per place and a
+character is easier to tell: without that the last stages do not get away. Used in
+training only.
 """
 
 from benchmarks.nano import torchvision_stub  # noqa: F401  # Before transformers.
 
 # isort: split
 import math
+from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -25,11 +25,14 @@ from benchmarks.nano.labels import (
 )
 from benchmarks.nano.presets import STRIDE, Preset
 
-MIDDLE_STAGE, MIDDLE_STRIDE = 2, 16  # The tower's stage that the second head reads.
+# The tower's stages that heads read before the last one, by their stride: each has to
+# gather from four times the pixels of the one before.
+STAGES = {16: 2, 32: 3}
+CELL_FEATURES = 48  # What is kept of a cell before it is named.
 
 
-class CellHead(nn.Module):
-    """Names what is in the cells that each place of a feature map covers.
+class Cells(nn.Module):
+    """Turns each place of a feature map into the cells that it covers.
 
     Args:
         width: channels C of the features.
@@ -38,37 +41,48 @@ class CellHead(nn.Module):
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
-        self._grid = (stride // CELL_HEIGHT, stride // CELL_WIDTH, LABEL_COUNT)
-        self.name = nn.Linear(width, self._grid[0] * self._grid[1] * LABEL_COUNT)
-        # Begun at the mean of the labels under the loss below, not at all labels alike:
-        # the first hundred steps would learn no more than that.
-        nn.init.zeros_(self.name.weight)
-        bias = torch.zeros(self._grid)
-        bias[..., EMPTY] = math.log(LABEL_COUNT)
-        self.name.bias.data.copy_(bias.flatten())
+        self._grid = (stride // CELL_HEIGHT, stride // CELL_WIDTH, CELL_FEATURES)
+        self.divide = nn.Linear(width, math.prod(self._grid))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Score every label of every cell.
-
-        Args:
-            features: (P, C, h, w).
-
-        Returns:
-            Logits (P, r, c, labels), the picture's cells in rows and columns.
-        """
-        scores: Tensor = self.name(features.permute(0, 2, 3, 1))  # (P, h, w, ...)
-        ordered = scores.unflatten(-1, self._grid).permute(0, 1, 3, 2, 4, 5)
+        """Return the cells (P, r, c, CELL_FEATURES) of features (P, C, h, w)."""
+        places: Tensor = self.divide(features.permute(0, 2, 3, 1))  # (P, h, w, ...)
+        ordered = places.unflatten(-1, self._grid).permute(0, 1, 3, 2, 4, 5)
         cells: Tensor = ordered.flatten(3, 4).flatten(1, 2)
         return cells
 
 
 class CellHeads(nn.Module):
-    """The head on the visual tokens and the one halfway up the tower."""
+    """Names what is in the cells, from the visual tokens and from stages before them.
+
+    What a label looks like is learned once, for all cells and all stages; each stage
+    only has to say where in its features a cell is.
+    """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
-        self.middle = CellHead(preset.widths[MIDDLE_STAGE], MIDDLE_STRIDE)
-        self.last = CellHead(preset.vision_width, STRIDE)
+        widths = {str(stride): preset.widths[STAGES[stride]] for stride in STAGES}
+        widths[str(STRIDE)] = preset.vision_width
+        self.cells = nn.ModuleDict(
+            {stride: Cells(width, int(stride)) for stride, width in widths.items()}
+        )
+        self.name = nn.Linear(CELL_FEATURES, LABEL_COUNT)
+        # Begun at the mean of the labels under the loss below, not at all labels alike:
+        # the first hundred steps would learn no more than that.
+        nn.init.zeros_(self.name.bias)
+        self.name.bias.data[EMPTY] = math.log(LABEL_COUNT)
+
+    def forward(self, stages: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Score every label of every cell, once per stage.
+
+        Args:
+            stages: features (P, C, h, w), those of the visual tokens last.
+
+        Returns:
+            Logits (P, r, c, labels) by stride, the picture's cells in rows and columns.
+        """
+        read = zip(self.cells.items(), stages, strict=True)
+        return {stride: self.name(cells(each)) for (stride, cells), each in read}
 
 
 def cell_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -15,10 +15,16 @@ from tokenizers import Tokenizer  # noqa: E402
 
 from benchmarks.nano.architecture import (  # noqa: E402
     answer_logits,
+    encode_and_watch,
     encode_pictures,
-    encode_twice,
 )
-from benchmarks.nano.cells import MIDDLE_STAGE, CellHead, cell_loss  # noqa: E402
+from benchmarks.nano.cells import (  # noqa: E402
+    CELL_FEATURES,
+    STAGES,
+    CellHeads,
+    Cells,
+    cell_loss,
+)
 from benchmarks.nano.feed import make_batch  # noqa: E402
 from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
 from benchmarks.nano.mixture import EASY, draw_scene  # noqa: E402
@@ -104,7 +110,7 @@ def test_a_finished_run_becomes_a_model(options: Options, tokenizer: Tokenizer) 
 def test_weights_go_on_from_pieces(options: Options, tokenizer: Tokenizer) -> None:
     trainer = Trainer(options, tokenizer)
     trainer.step = 7
-    limit = 1_000_000
+    limit = 300_000
     count = save_pieces(trainer.weights(), options.out / "pieces", limit)
     assert count > 1
     sizes = [path.stat().st_size for path in (options.out / "pieces").iterdir()]
@@ -170,12 +176,11 @@ def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
 
 def test_the_order_of_the_cells() -> None:
     """Cell (r, c) of place (y, x) is row 4 y + r, column 8 x + c of the picture."""
-    head = CellHead(2, 64)
+    cells = Cells(2, 64)
     features = torch.arange(2.0 * 3 * 5).view(1, 2, 3, 5)
-    head.name.weight.data.normal_()
-    found = head(features)
-    assert found.shape == (1, 12, 40, LABEL_COUNT)
-    place = head.name(features[0, :, 2, 3]).view(4, 8, LABEL_COUNT)
+    found = cells(features)
+    assert found.shape == (1, 12, 40, CELL_FEATURES)
+    place = cells.divide(features[0, :, 2, 3]).view(4, 8, CELL_FEATURES)
     torch.testing.assert_close(found[0, 8:12, 24:32], place)
 
 
@@ -188,14 +193,23 @@ def test_cells_that_nobody_can_tell_cost_nothing() -> None:
     assert before == pytest.approx(2 * torch.tensor(LABEL_COUNT).log().item(), rel=1e-5)
 
 
-def test_the_middle_stage_sees_16_pixels(
+def test_stages_see_more_and_more_pixels(
     options: Options, tokenizer: Tokenizer
 ) -> None:
-    model = Trainer(options, tokenizer).model
-    pixels = torch.zeros(1, 3, 128, 128)
-    features, middle = encode_twice(model, pixels, MIDDLE_STAGE)
-    assert features.shape == (1, 64, 2, 2)
-    assert middle.shape == (1, 16, 8, 8)
+    trainer = Trainer(options, tokenizer)
+    pixels = torch.zeros(1, 3, 128, 192)
+    features, early = encode_and_watch(trainer.model, pixels, STAGES.values())
+    assert [each.shape[2:] for each in early] == [(8, 12), (4, 6)]
+    assert features.shape == (1, 64, 2, 3)
+    named = trainer.heads([*early, features])
+    assert list(named) == ["16", "32", "64"]
+    assert {each.shape for each in named.values()} == {(1, 8, 24, LABEL_COUNT)}
+
+
+def test_the_heads_begin_at_the_mean_of_the_labels() -> None:
+    heads = CellHeads(TINY)
+    at_rest = heads.name(torch.zeros(CELL_FEATURES)).softmax(-1)
+    assert at_rest[EMPTY] == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
