@@ -208,8 +208,8 @@ def test_stages_see_more_and_more_pixels(
 
 def test_the_heads_begin_at_the_mean_of_the_labels() -> None:
     heads = CellHeads(TINY)
-    at_rest = heads.name(torch.zeros(CELL_FEATURES)).softmax(-1)
-    assert at_rest[EMPTY] == pytest.approx(0.5, abs=0.01)
+    at_rest = heads.name(torch.zeros(CELL_FEATURES)).detach().softmax(-1)
+    assert at_rest[EMPTY].item() == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
