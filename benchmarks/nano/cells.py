@@ -69,6 +69,7 @@ class CellHeads(nn.Module):
         self.name = nn.Linear(CELL_FEATURES, LABEL_COUNT)
         # Begun at the mean of the labels under the loss below, not at all labels alike:
         # the first hundred steps would learn no more than that.
+        nn.init.normal_(self.name.weight, std=0.02)
         nn.init.zeros_(self.name.bias)
         self.name.bias.data[EMPTY] = math.log(LABEL_COUNT)
 
