@@ -91,7 +91,7 @@ def first_token_time(vlm: FastVLM, scene: Scene, resolution: int) -> float:
     question = scene.questions[0].text
     times = [
         vlm.generate(
-            scene.image, question, resolution=resolution, max_tokens=1
+            scene.image, question, resolution=resolution, max_tokens=1, use_cache=False
         ).timings.time_to_first_token
         for _ in range(1 + TIMED)
     ]

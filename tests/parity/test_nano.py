@@ -15,13 +15,13 @@ pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
 pytest.importorskip("benchmarks.nano.reference")  # brings its torchvision stub
 
-from benchmarks.nano.answering import encode  # noqa: E402
 from benchmarks.nano.data import Picture, load_split  # noqa: E402
 from benchmarks.nano.reference import Reference  # noqa: E402
 from benchmarks.nano.square import read_square, to_pixel_values  # noqa: E402
 from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import FastVLM, load  # noqa: E402
 from fastvlm_mlx.backend import mx  # noqa: E402
+from fastvlm_mlx.image import prepare  # noqa: E402
 from fastvlm_mlx.prompt import Message  # noqa: E402
 
 CHECKPOINT = Path(__file__).parents[2] / "benchmarks" / "nano" / "checkpoint"
@@ -42,8 +42,9 @@ def torch_model() -> Reference:
 
 
 def our_logits(vlm: FastVLM, picture: Picture) -> mx.array:
-    resolution = vlm.config.vision_config.image_size[0]
-    embeds = encode(vlm, Image.open(picture.path).convert("RGB"), resolution)
+    side = vlm.config.vision_config.image_size
+    pixels = mx.array(prepare(Image.open(picture.path).convert("RGB"), side, "pad"))
+    embeds = vlm.model.project(vlm.model.encode_image(pixels[None] / 255))[0]
     prompt = vlm.tokenizer.build(
         [Message("user", QUESTION, images=1)], [embeds.shape[0]]
     )
