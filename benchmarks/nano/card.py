@@ -1,0 +1,145 @@
+"""The tables of nano's model card, from a report: `python -m benchmarks.nano.card`.
+
+In: the JSON that `evaluate --out` writes. Out: Markdown on the terminal, one table of
+what is asked by resolution, one of the tasks by precision. No figure of the card is
+copied by hand.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.nano.accuracy import Accuracy
+
+Measured = dict[str, Any]
+"""What a report holds for one precision: by resolution, see `evaluate.measure`."""
+
+UNSEEN_FONT = ("-unseen-font", "-unseen-both")
+NUMBERS = ("number", "price", "time", "year")
+
+# What a row of the card counts: whole kinds, or a kind before its "-unseen" endings.
+ROWS: dict[str, tuple[str, ...]] = {
+    "easy-vqa, official test split": ("easy-vqa/*",),
+    "shape, colour, place": (
+        "shapes/shape",
+        "shapes/color",
+        "shapes/position",
+        "shapes/position-yes-no",
+    ),
+    "how many figures": ("shapes/count",),
+    "comparisons, yes or no": ("shapes/compare", "shapes/yes-no"),
+    "a word, fonts seen in training": ("text/word:seen",),
+    "a word, fonts never seen": ("text/word:unseen",),
+    "letters that make no word": ("text/letters",),
+    "numbers, prices, times, years": tuple(f"text/{each}" for each in NUMBERS),
+    "several words": ("text/line", "text/part"),
+    "colour of the text": ("text/color",),
+    "chart: highest, lowest": ("charts/highest", "charts/lowest"),
+    "chart: value of a bar or slice": ("charts/value",),
+    "chart: difference": ("charts/difference",),
+    "chart: title, number of bars": ("charts/title", "charts/count"),
+    "receipt: total": ("receipts/total",),
+    "receipt: date": ("receipts/date",),
+    "receipt: shop": ("receipts/shop",),
+    "receipt: price of an item": ("receipts/price",),
+    "screen: highlighted button": ("screens/button", "screens/side"),
+    "screen: toggles": ("screens/toggle", "screens/yes-no", "screens/count"),
+    "screen: title, row": ("screens/title", "screens/row"),
+    "descriptions, word for word": ("captions/*",),
+}
+
+
+def belongs(kind: str, pattern: str) -> bool:
+    """Say whether a kind of question is one that a row counts.
+
+    Args:
+        kind: as in a report, such as "text/word-unseen-font".
+        pattern: "task/*", "task/what", or that with ":seen" or ":unseen" fonts.
+    """
+    wanted, _, fonts = pattern.partition(":")
+    if wanted.endswith("*"):
+        return kind.startswith(wanted[:-1])
+    unseen = kind.endswith(UNSEEN_FONT)
+    return kind.partition("-unseen")[0] == wanted and fonts in (
+        "",
+        "unseen" if unseen else "seen",
+    )
+
+
+def count(tasks: dict[str, Any], patterns: Sequence[str]) -> Accuracy:
+    """Add up the questions that a row counts; 0 of 0 where none was asked."""
+    kinds = [
+        Accuracy(score["right"], score["asked"])
+        for task in tasks.values()
+        for kind, score in task.items()
+        if kind != "all" and any(belongs(kind, each) for each in patterns)
+    ]
+    return sum(kinds, Accuracy(0, 0))
+
+
+def by_resolution(measured: Measured) -> Iterator[str]:
+    """Yield the lines of the table of rows and resolutions."""
+    yield from _head("asked", [f"{pixels} px" for pixels in measured], "questions")
+    for name, patterns in ROWS.items():
+        cells = [count(found["tasks"], patterns) for found in measured.values()]
+        if cells[0].asked:
+            yield _line(name, [_share(each) for each in cells], cells[0].asked)
+
+
+def by_precision(precisions: dict[str, Measured], pixels: str) -> Iterator[str]:
+    """Yield the lines of the table of tasks and precisions at one resolution."""
+    measured = {name: each[pixels]["tasks"] for name, each in precisions.items()}
+    yield from _head("task", [f"{name}" for name in measured], "questions")
+    first = next(iter(measured.values()))
+    for task in first:
+        scores = [tasks[task]["all"] for tasks in measured.values()]
+        shares = [f"{each['percent']:.1f}" for each in scores]
+        asked = "/".join(dict.fromkeys(str(each["asked"]) for each in scores))
+        yield _line(task, shares, asked)
+
+
+def best_resolution(measured: Measured) -> str:
+    """Return the resolution with the highest mean accuracy over the tasks."""
+
+    def mean(pixels: str) -> float:
+        tasks = measured[pixels]["tasks"].values()
+        return sum(task["all"]["percent"] for task in tasks) / len(tasks)
+
+    return max(measured, key=mean)
+
+
+def _head(first: str, middle: Iterable[str], last: str) -> Iterator[str]:
+    titles = [first, *middle, last]
+    yield "| " + " | ".join(titles) + " |"
+    yield "|" + "---|" + "---:|" * (len(titles) - 1)
+
+
+def _line(name: str, cells: Iterable[str], asked: object) -> str:
+    return f"| {name} | " + " | ".join(cells) + f" | {asked} |"
+
+
+def _share(score: Accuracy) -> str:
+    """A share with its 95 % confidence interval, in percent."""
+    low, high = score.interval
+    return f"{score.percent:.1f} ({low:.0f}–{high:.0f})"
+
+
+def main() -> None:
+    """Print both tables of a report."""
+    parser = argparse.ArgumentParser(description="Tables of nano's model card.")
+    parser.add_argument("report", type=Path, help="JSON file of evaluate --out")
+    parser.add_argument("--precision", default="shipped", help="[shipped]")
+    arguments = parser.parse_args()
+    precisions = json.loads(arguments.report.read_text("utf-8"))["precisions"]
+    measured = precisions[arguments.precision]
+    best = best_resolution(measured)
+    print(f"Right answers in %, 95 % intervals, {arguments.precision}:\n")
+    print("\n".join(by_resolution(measured)))
+    print(f"\nAt {best} pixels:\n")
+    print("\n".join(by_precision(precisions, best)))
+
+
+if __name__ == "__main__":
+    main()
