@@ -2,11 +2,15 @@
 
 On the left every task's accuracy with its confidence interval at each resolution, in
 the report's first precision; on the right every precision's mean over the tasks against
-the time to the first token. It needs matplotlib.
+the time to the first token. Marks and dashes tell the curves apart where there is no
+color. It needs matplotlib.
 """
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
+
+MARKS, DASHES = "osD^vP*X", ("-", "--", "-.", ":")
 
 
 def resolution_curves(measured: dict[str, Any]) -> dict[str, list[tuple[int, Any]]]:
@@ -37,9 +41,10 @@ def plot_report(report: dict[str, Any], path: Path) -> None:
     name, first = next(iter(report["precisions"].items()))
     _draw_resolutions(left, resolution_curves(first))
     left.set(title=name, xlabel="pixels", ylabel="right answers in %", ylim=(0, 101))
-    for name, measured in report["precisions"].items():
+    precisions = report["precisions"].items()
+    for (name, measured), mark, dash in zip(precisions, cycle(MARKS), cycle(DASHES)):
         times, shares = zip(*latency_curve(measured), strict=True)
-        right.plot(times, shares, marker="o", label=name)
+        right.plot(times, shares, marker=mark, linestyle=dash, label=name)
     right.set(title="mean of the tasks", xlabel="milliseconds to the first token")
     for axes in (left, right):
         axes.grid(alpha=0.3)
@@ -48,10 +53,11 @@ def plot_report(report: dict[str, Any], path: Path) -> None:
 
 
 def _draw_resolutions(axes: Any, curves: dict[str, list[tuple[int, Any]]]) -> None:
-    for task, curve in curves.items():
+    for (task, curve), mark, dash in zip(curves.items(), cycle(MARKS), cycle(DASHES)):
         pixels = [each for each, _ in curve]
         shares = [score["percent"] for _, score in curve]
         below = [score["percent"] - score["interval"][0] for _, score in curve]
         above = [score["interval"][1] - score["percent"] for _, score in curve]
-        axes.errorbar(pixels, shares, (below, above), marker="o", capsize=3, label=task)
+        style = {"marker": mark, "linestyle": dash, "capsize": 3, "label": task}
+        axes.errorbar(pixels, shares, (below, above), **style)
     axes.set_xticks(sorted({each for curve in curves.values() for each, _ in curve}))
