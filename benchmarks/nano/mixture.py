@@ -1,7 +1,8 @@
 """Which scenes a training step sees, at which resolution: seed and step decide alone.
 
-First the tower learns names, mostly from sheets of characters. Shapes, text and
-easy-vqa are what is asked about first; charts, receipts and screens follow from
+First the tower learns names, mostly from sheets of characters; a few of those stay for
+good, since nothing teaches more characters per picture. Shapes, text and easy-vqa are
+what is asked about first; charts, receipts and screens follow from
 `Mixture.later` on, when letters and digits are known. All pictures of a step share one
 resolution; fewer fit at a higher one, so that every step costs about the same.
 """
@@ -20,7 +21,7 @@ Split = Literal["train", "test"]
 
 EASY, SHEETS = "easy-vqa", "sheets"
 EASY_SHARE = 0.1
-SHEET_SHARE = 0.6  # In the naming steps.
+NAMING_SHEETS, LATER_SHEETS = 0.6, 0.15  # Shares of the pictures of a step.
 FIRST = ("shapes", "text", "captions")
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
 RESOLUTIONS = {128: 0.1, 256: 0.6, 384: 0.15, 512: 0.15}  # Share of the steps.
@@ -55,11 +56,10 @@ class Mixture:
 
     def shares(self, step: int) -> dict[str, float]:
         """Return each task's share of a step's pictures."""
+        sheets = LATER_SHEETS if step >= self.naming else NAMING_SHEETS
         shares = task_shares(step >= self.later)
-        if step >= self.naming:
-            return shares
-        rest = {task: (1 - SHEET_SHARE) * share for task, share in shares.items()}
-        return {SHEETS: SHEET_SHARE, **rest}
+        rest = {task: (1 - sheets) * share for task, share in shares.items()}
+        return {SHEETS: sheets, **rest}
 
     def scenes(self, step: int) -> list[Scene]:
         """Draw the pictures of a step with all their questions."""
@@ -67,6 +67,8 @@ class Mixture:
         source = random.Random(f"tasks {self.seed} {step}")
         shares = self.shares(step)
         chosen = source.choices(list(shares), list(shares.values()), k=count)
+        if step >= self.naming and set(chosen) == {SHEETS}:
+            chosen[0] = FIRST[0]  # Something has to be asked.
         first = step * MOST * self.pictures  # No two steps share a scene.
         return [
             draw_scene(task, "train", self.seed, first + place)

@@ -39,8 +39,14 @@ def test_shares_are_shares() -> None:
     for step in (0, 10, 20):
         assert sum(MIXTURE.shares(step).values()) == pytest.approx(1)
     assert set(MIXTURE.shares(0)) == {SHEETS, EASY, *FIRST}
-    assert set(MIXTURE.shares(10)) == {EASY, *FIRST}
+    assert set(MIXTURE.shares(10)) == {SHEETS, EASY, *FIRST}
+    assert MIXTURE.shares(10)[SHEETS] < MIXTURE.shares(9)[SHEETS]
     assert set(task_shares(all_tasks=True)) > {EASY, *FIRST}
+
+
+def test_something_is_asked_in_every_later_step() -> None:
+    single = Mixture(0, 0, 0, pictures=1)
+    assert all(single.scenes(step)[0].questions for step in range(40))
 
 
 def test_resolutions_come_as_often_as_they_should() -> None:
