@@ -33,6 +33,31 @@ def depthwise_conv(x: mx.array, weight: mx.array, stride: int = 1) -> mx.array:
     return mx.conv2d(x, weight, stride, kernel // 2, groups=channels)
 
 
+def conv_ffn(
+    x: mx.array, residual: mx.array, weight: mx.array, fc1: nn.Module, fc2: nn.Module
+) -> mx.array:
+    """residual + fc2(gelu(fc1(conv(x)))); the conv depthwise, without bias.
+
+    Args:
+        x: (B, H, W, C), as is `residual`, which has the bias of `fc2` in it already.
+        weight: of the conv, (C, k, k, 1), k odd.
+
+    Returns:
+        (B, H, W, C).
+    """
+
+    def bend(rows: mx.array) -> mx.array:
+        return bias_gelu(rows, fc1.bias)
+
+    if _prefers_cpu_forms(x):
+        up, down = (partial(matmul, layer=layer) for layer in (fc1, fc2))
+        return cpu_forms.conv_ffn(x, residual, weight, up, bend, down)
+    channels = x.shape[-1]
+    tokens = depthwise_conv(x, weight).reshape(-1, channels)  # (B·H·W, C)
+    hidden = bend(matmul(tokens, fc1))  # (B·H·W, 4C)
+    return add_matmul(residual.reshape(-1, channels), hidden, fc2).reshape(x.shape)
+
+
 def attention(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
     """softmax(q kᵀ) v, unmasked and unscaled: each (B, heads, N, D) -> the same."""
     if _prefers_cpu_forms(q):

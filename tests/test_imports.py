@@ -39,10 +39,12 @@ RUNTIME = {
     "picture": "config image",
     "cpu_forms.attention": "backend",
     "cpu_forms.depthwise": "backend",
+    "cpu_forms.conv_ffn": "backend cpu_forms.depthwise",
     "cpu_forms.gelu": "backend",
     "cpu_forms.packed": "backend",
     "cpu_forms": (
-        "cpu_forms.attention cpu_forms.depthwise cpu_forms.gelu cpu_forms.packed"
+        "cpu_forms.attention cpu_forms.depthwise cpu_forms.conv_ffn cpu_forms.gelu "
+        "cpu_forms.packed"
     ),
     "ops": "errors config backend cpu_forms",
     "vision": "errors config backend ops",
