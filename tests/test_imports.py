@@ -146,7 +146,8 @@ RUNTIME = {
     "cli.doctor": "doctor cli.terminal cli.arguments",
     "cli.benchmark": (
         "errors config backend budget dequantize joined memory model geometry image "
-        "measure options plan resolve roofline weights cli.terminal cli.arguments"
+        "measure model options plan resolve roofline weights cli.terminal "
+        "cli.arguments"
     ),
     "cli": (
         "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.batch "
