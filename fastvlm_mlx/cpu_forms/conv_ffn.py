@@ -42,7 +42,7 @@ def conv_ffn(
     hidden = up(tiles.reshape(tiles.shape[0], -1).T)
     mixed = mx.concatenate([down(half) for half in _in_halves(bend, hidden)])
     tiles = mixed.reshape(*tiles.shape[1:], tiles.shape[0])
-    return _sum(joined(tiles, x.shape[1:3]), residual)
+    return _sum(joined(tiles, (x.shape[1], x.shape[2])), residual)
 
 
 def _in_halves(bend: Rows, hidden: mx.array) -> list[mx.array]:
