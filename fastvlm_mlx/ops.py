@@ -46,16 +46,17 @@ def conv_ffn(
         (B, H, W, C).
     """
 
-    def bend(rows: mx.array) -> mx.array:
-        return bias_gelu(rows, fc1.bias)
+    def hidden(rows: mx.array) -> mx.array:
+        return bias_gelu(matmul(rows, fc1), fc1.bias)  # (T, 4C)
 
     if _prefers_cpu_forms(x):
-        up, down = (partial(matmul, layer=layer) for layer in (fc1, fc2))
-        return cpu_forms.conv_ffn(x, residual, weight, up, bend, down)
+        return cpu_forms.conv_ffn(
+            x, residual, weight, lambda rows: matmul(hidden(rows), fc2)
+        )
     channels = x.shape[-1]
-    tokens = depthwise_conv(x, weight).reshape(-1, channels)  # (B·H·W, C)
-    hidden = bend(matmul(tokens, fc1))  # (B·H·W, 4C)
-    return add_matmul(residual.reshape(-1, channels), hidden, fc2).reshape(x.shape)
+    tokens = depthwise_conv(x, weight).reshape(-1, channels)  # (T, C)
+    mixed = add_matmul(residual.reshape(-1, channels), hidden(tokens), fc2)
+    return mixed.reshape(x.shape)
 
 
 def attention(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
