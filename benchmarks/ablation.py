@@ -37,6 +37,18 @@ WITHOUT = {
     "without keeping freed memory": (
         "from fastvlm_mlx import heap; heap.keep = lambda: False"
     ),
+    "OpenBLAS's threads wait": """
+import os
+os.environ["OPENBLAS_THREAD_TIMEOUT"] = "26"  # its default
+""",
+    "ConvFFN by its plain operations": """
+from fastvlm_mlx import cpu_forms
+from fastvlm_mlx.cpu_forms import depthwise
+def plain(x, residual, weight, mlp):
+    tokens = depthwise.depthwise_conv(x, weight, 1).reshape(-1, x.shape[-1])
+    return residual + mlp(tokens).reshape(x.shape)
+cpu_forms.conv_ffn = plain
+""",
     "MLX's grouped conv": """
 from fastvlm_mlx import backend, cpu_forms
 cpu_forms.depthwise_conv = lambda x, weight, stride: backend.mx.conv2d(

@@ -76,7 +76,8 @@ def our_jobs(arguments: argparse.Namespace) -> dict[str, Timed]:
     """Each task once, in this process."""
     if arguments.task == "encode":
         jobs = {"ours": our_job(random_tower(), arguments.side)}
-        of_torch = torch_job() if current() == "cpu" else None
+        wanted = current() == "cpu" and "torch" in arguments.peers
+        of_torch = torch_job() if wanted else None
         if of_torch is not None:
             jobs["torch fused"] = of_torch(arguments.side)
         return {name: _timed(job) for name, job in jobs.items()}
@@ -179,8 +180,8 @@ def main() -> None:
     parser.add_argument(
         "--peers",
         nargs="+",
-        choices=["shipped", "blas", "mlx-lm"],
-        default=["shipped", "blas", "mlx-lm"],
+        choices=["shipped", "blas", "mlx-lm", "torch"],
+        default=["shipped", "blas", "mlx-lm", "torch"],
     )
     arguments = parser.parse_args()
     print("on", mx.default_device(), pick_dtype(), flush=True)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 _RUNTIME_NAME = b"libgfortran.so.5"
+_PATIENCE = "OPENBLAS_THREAD_TIMEOUT"
 _loaded_from: str | None = None
 
 
@@ -88,4 +89,17 @@ def _find(pattern: str) -> str:
 
 
 def _load_globally(library: str) -> None:
-    ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    """Load it, and tell it how soon its threads shall sleep, unless the user has.
+
+    After a matmul OpenBLAS's threads wait for the next one at full speed, for some
+    hundredths of a second by default, on cores that MLX's own threads then lack. It
+    reads its environment when it is loaded, and never again.
+    """
+    ours = _PATIENCE not in os.environ
+    if ours:
+        os.environ[_PATIENCE] = "4"  # 2**4 ticks of the clock; it takes no less
+    try:
+        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    finally:
+        if ours:
+            del os.environ[_PATIENCE]

@@ -35,7 +35,6 @@ ImageSource: TypeAlias = (
     | Future[Image.Image]
 )
 Pixels: TypeAlias = NDArray[np.uint8]
-_BeforeDecoding: TypeAlias = Callable[[Image.Image], None]
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,8 @@ def open_image(
         size: (H, W) that the picture will be brought to by `prepare`, with `mode`.
             A JPEG much larger is then decoded at a half, a quarter or an eighth of
             its sides, which is several times faster and nearly the same picture
-            (DECODE_MARGIN). None decodes every pixel.
+            (DECODE_MARGIN); if it lies on its side, it comes back at `size`, since
+            turning is cheap then. None decodes every pixel.
 
     Raises:
         ImageError: no picture can be read from the source, or it is too large or
@@ -122,7 +122,7 @@ def open_image(
     """
     with warnings.catch_warnings():  # Pillow's, about metadata; what matters is raised
         warnings.simplefilter("ignore")
-        return _open(source, lambda image: _decode_smaller(image, size, mode))
+        return _open(source, size, mode)
 
 
 def open_ahead(
@@ -157,7 +157,7 @@ def open_ahead(
 
 
 def _open(
-    source: ImageSource | PictureFile, before_decoding: _BeforeDecoding
+    source: ImageSource | PictureFile, size: tuple[int, int] | None, mode: ImageMode
 ) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _checked(_from_array(source), "the array")
@@ -167,7 +167,7 @@ def _open(
         return source.result()
     file = source if isinstance(source, PictureFile) else read_file(source)
     if file is not None:
-        return _from_file(file.data, file.name, before_decoding)
+        return _from_file(file, size, mode)
     raise ImageError(
         f"An image cannot be a {type(source).__name__}; "
         "expected a path, bytes, a PIL image or a NumPy array."
@@ -217,15 +217,21 @@ def _framed(
 
 def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
     """Resize until the frame is covered, then cut the middle (CLIPImageProcessor)."""
-    if height * image.width >= width * image.height:
-        covering = (height * image.width // image.height, height)
-    else:
-        covering = (width, width * image.height // image.width)
+    covering = _covering(*image.size, height, width)
     rows = _resize_rows(image, image.width, covering[0])
     left, top = (covering[0] - width) // 2, (covering[1] - height) // 2
     return _resize_columns(rows, covering[1]).crop(
         (left, top, left + width, top + height)
     )
+
+
+def _covering(
+    image_width: int, image_height: int, height: int, width: int
+) -> tuple[int, int]:
+    """The width and height at which a picture just covers the frame."""
+    if height * image_width >= width * image_height:
+        return height * image_width // image_height, height
+    return width, width * image_height // image_width
 
 
 def _resize_rows(image: Image.Image, frame_width: int, width: int) -> Image.Image:
@@ -315,7 +321,10 @@ def _reason(error: Exception) -> object:
     return getattr(error, "strerror", None) or error
 
 
-def _from_file(data: bytes, name: str, before_decoding: _BeforeDecoding) -> Image.Image:
+def _from_file(
+    file: PictureFile, size: tuple[int, int] | None, mode: ImageMode
+) -> Image.Image:
+    data, name = file.data, file.name
     if not data:
         raise ImageError(f"{name} is empty; expected a picture file.")
     try:
@@ -329,22 +338,43 @@ def _from_file(data: bytes, name: str, before_decoding: _BeforeDecoding) -> Imag
         raise ImageError(f"{name} is too large: {error}") from None
     except Exception as error:  # decoders raise nearly anything on damaged headers
         raise ImageError(f"{name} has a damaged header: {error}.") from None
-    before_decoding(_checked(image, name))
+    _checked(image, name)
+    if size is None or not _decode_smaller(image, size, mode):
+        return _upright_rgb(image, name)
+    turn = _turn(image)
+    if turn in _ON_ITS_SIDE and _symmetric(image.size, size[::-1], mode):
+        lying = prepare(_to_rgb(_loaded(image, name), name), size[::-1], mode)
+        return Image.fromarray(lying).transpose(turn)
     return _upright_rgb(image, name)
 
 
-def _decode_smaller(
-    image: Image.Image, size: tuple[int, int] | None, mode: ImageMode
-) -> None:
+def _symmetric(
+    image_size: tuple[int, int], size: tuple[int, int], mode: ImageMode
+) -> bool:
+    """Whether as much is cut on the left as on the right, and above as below.
+
+    Black is: a share is only taken if it divides what is left of and above the picture.
+
+    Args:
+        image_size: (W, H) of the picture.
+        size: (H, W) of the frame.
+    """
+    width, height = _covering(*image_size, *size)
+    odd = (width - size[1]) % 2 or (height - size[0]) % 2
+    return mode == "pad" or not odd
+
+
+def _decode_smaller(image: Image.Image, size: tuple[int, int], mode: ImageMode) -> bool:
     """Let a JPEG's decoder drop what the frame has no room for.
 
     It leaves out the higher frequencies of each 8x8 block, which costs nothing;
     decoders of other formats take no notice. Only a share that divides the picture
     and the black around it is taken, so that the smaller one lies exactly where the
     whole one would.
+
+    Returns:
+        Whether the decoder takes notice.
     """
-    if size is None:
-        return
     on_its_side = _turn(image) in _ON_ITS_SIDE
     width, height = image.size[::-1] if on_its_side else image.size
     ratios = (width / size[1], height / size[0])
@@ -353,8 +383,9 @@ def _decode_smaller(
     for share in (8, 4, 2):
         fits = not any(side % share for side in (width, height, *frame))
         if fits and ratio >= share * DECODE_MARGIN:
-            image.draft(None, (image.width // share, image.height // share))
-            return
+            smaller = image.width // share, image.height // share
+            return image.draft(None, smaller) is not None
+    return False
 
 
 def _checked(image: Image.Image, name: str) -> Image.Image:
@@ -374,11 +405,15 @@ def _checked(image: Image.Image, name: str) -> Image.Image:
 
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    return _to_rgb(_upright(_loaded(image, name)), name)
+
+
+def _loaded(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
     except Exception as error:  # decoders raise nearly anything on damaged data
         raise ImageError(f"{name} is damaged or cut off: {error}.") from None
-    return _to_rgb(_upright(image), name)
+    return image
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -152,5 +152,11 @@ class FastVLMModel(nn.Module):
     @property
     def weights_bytes(self) -> int:
         """Bytes of all weights, read already or not."""
-        weights: dict[str, mx.array] = dict(tree_flatten(self.parameters()))
-        return sum(array.nbytes for array in weights.values())
+        return bytes_of(self)
+
+
+def bytes_of(part: nn.Module, but: str | None = None) -> int:
+    """Bytes of the weights of a part, without those that have `but` in their name."""
+    weights: dict[str, mx.array] = dict(tree_flatten(part.parameters()))
+    counted = (name for name in weights if but is None or but not in name)
+    return sum(weights[name].nbytes for name in counted)

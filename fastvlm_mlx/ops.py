@@ -33,6 +33,32 @@ def depthwise_conv(x: mx.array, weight: mx.array, stride: int = 1) -> mx.array:
     return mx.conv2d(x, weight, stride, kernel // 2, groups=channels)
 
 
+def conv_ffn(
+    x: mx.array, residual: mx.array, weight: mx.array, fc1: nn.Module, fc2: nn.Module
+) -> mx.array:
+    """residual + fc2(gelu(fc1(conv(x)))); the conv depthwise, without bias.
+
+    Args:
+        x: (B, H, W, C), as is `residual`, which has the bias of `fc2` in it already.
+        weight: of the conv, (C, k, k, 1), k odd.
+
+    Returns:
+        (B, H, W, C).
+    """
+
+    def hidden(rows: mx.array) -> mx.array:
+        return bias_gelu(matmul(rows, fc1), fc1.bias)  # (T, 4C)
+
+    if _prefers_cpu_forms(x):
+        return cpu_forms.conv_ffn(
+            x, residual, weight, lambda rows: matmul(hidden(rows), fc2)
+        )
+    channels = x.shape[-1]
+    tokens = depthwise_conv(x, weight).reshape(-1, channels)  # (T, C)
+    mixed = add_matmul(residual.reshape(-1, channels), hidden(tokens), fc2)
+    return mixed.reshape(x.shape)
+
+
 def attention(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
     """softmax(q kᵀ) v, unmasked and unscaled: each (B, heads, N, D) -> the same."""
     if _prefers_cpu_forms(q):

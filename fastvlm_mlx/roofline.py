@@ -19,22 +19,31 @@ class Peak:
     source: str
 
 
-_NEWSROOM = "Apple's announcement"
-_CORES = "cores x 128 lanes x 2 x clock, reported by third parties; bandwidth Apple's"
+_M1 = (
+    "FLOP/s: Apple Newsroom, 10 November 2020; bandwidth: 6 June 2022, where M2's "
+    "100 GB/s are half as much again"
+)
+_M1_LARGE = "Apple Newsroom, 18 October 2021"
+_M2 = "Apple Newsroom, 6 June 2022"
+_M2_LARGE = "bandwidth: Apple Newsroom, 17 January 2023"
+_M3 = "bandwidth: Apple Newsroom, 30 October 2023"
+_M4 = "bandwidth: Apple Newsroom, 7 May 2024"
+_M4_LARGE = "bandwidth: Apple Newsroom, 30 October 2024"
+_CORES = "; FLOP/s: cores x 128 lanes x 2 x the clock that owners report, not Apple's"
 
 PEAKS = {
-    "Apple M1": Peak(2.6e12, 68.25e9, _NEWSROOM),
-    "Apple M1 Pro": Peak(5.2e12, 200e9, _NEWSROOM),
-    "Apple M1 Max": Peak(10.4e12, 400e9, _NEWSROOM),
-    "Apple M2": Peak(3.6e12, 100e9, _NEWSROOM),
-    "Apple M2 Pro": Peak(6.8e12, 200e9, _CORES),
-    "Apple M2 Max": Peak(13.6e12, 400e9, _CORES),
-    "Apple M3": Peak(4.1e12, 100e9, _CORES),
-    "Apple M3 Pro": Peak(7.4e12, 150e9, _CORES),
-    "Apple M3 Max": Peak(16.4e12, 400e9, _CORES),
-    "Apple M4": Peak(4.0e12, 120e9, _CORES),
-    "Apple M4 Pro": Peak(8.1e12, 273e9, _CORES),
-    "Apple M4 Max": Peak(16.2e12, 546e9, _CORES),
+    "Apple M1": Peak(2.6e12, 68.25e9, _M1),
+    "Apple M1 Pro": Peak(5.2e12, 200e9, _M1_LARGE),
+    "Apple M1 Max": Peak(10.4e12, 400e9, _M1_LARGE),
+    "Apple M2": Peak(3.6e12, 100e9, _M2),
+    "Apple M2 Pro": Peak(6.8e12, 200e9, _M2_LARGE + _CORES),
+    "Apple M2 Max": Peak(13.6e12, 400e9, _M2_LARGE + _CORES),
+    "Apple M3": Peak(4.1e12, 100e9, _M3 + _CORES),
+    "Apple M3 Pro": Peak(7.4e12, 150e9, _M3 + _CORES),
+    "Apple M3 Max": Peak(16.4e12, 400e9, _M3 + _CORES),
+    "Apple M4": Peak(4.0e12, 120e9, _M4 + _CORES),
+    "Apple M4 Pro": Peak(8.1e12, 273e9, _M4_LARGE + _CORES),
+    "Apple M4 Max": Peak(16.2e12, 546e9, _M4_LARGE + _CORES),
 }
 """By MLX's `device_name`; each chip with all of its GPU cores."""
 

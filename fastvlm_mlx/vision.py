@@ -25,6 +25,7 @@ from .ops import (
     add_matmul,
     attention,
     bias_gelu,
+    conv_ffn,
     depthwise_conv,
     gate_gelu,
     matmul,
@@ -129,11 +130,7 @@ class ConvFFN(nn.Module):
 
     def __call__(self, x: mx.array, residual: mx.array) -> mx.array:
         """Both (B, H, W, C); `residual` has the bias of `fc2` in it already."""
-        channels = x.shape[-1]
-        tokens = self.conv(x).reshape(-1, channels)  # (B·N, C)
-        hidden = bias_gelu(matmul(tokens, self.fc1), self.fc1.bias)  # (B·N, 4C)
-        mixed = add_matmul(residual.reshape(-1, channels), hidden, self.fc2)
-        return mixed.reshape(x.shape)
+        return conv_ffn(x, residual, self.conv.weight, self.fc1, self.fc2)
 
 
 class RepMixerBlock(nn.Module):
@@ -200,7 +197,8 @@ class AttentionBlock(nn.Module):
         tokens = x.reshape(-1, x.shape[-1])  # (B·N, C)
         residual = add_bias(tokens, self.token_mixer.proj.bias)
         tokens = self.token_mixer(self.norm(tokens), residual, batch=x.shape[0])
-        return tokens.reshape(x.shape), add_bias(tokens, self.convffn.fc2.bias)
+        tokens = tokens.reshape(x.shape)
+        return tokens, add_bias(tokens, self.convffn.fc2.bias)
 
     def norm(self, tokens: mx.array) -> mx.array:
         """LayerNorm over channels; its weight and bias are in `qkv`."""

@@ -118,3 +118,19 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refuse(library: str) -> None:
     raise OSError(f"{library}: cannot open shared object file")
+
+
+@linux
+@pytest.mark.parametrize("asked", [None, "26"])
+def test_its_threads_sleep_soon_unless_told_otherwise(asked: str | None) -> None:
+    """What the library was told shows in no function of it, but as it is loaded."""
+    code = f"""
+import ctypes, os
+name, told = "OPENBLAS_THREAD_TIMEOUT", []
+if {asked!r}: os.environ[name] = {asked!r}
+load, ctypes.CDLL = ctypes.CDLL, lambda *a, **k: (
+    told.append(os.environ.get(name)), load(*a, **k))
+import fastvlm_mlx
+print(set(told), os.environ.get(name))
+"""
+    assert run(code) == f"{ {asked or '4'} } {asked}"

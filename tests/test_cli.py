@@ -14,14 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlx.utils import tree_flatten
 from PIL import Image
 
 import fastvlm_mlx
 from benchmarks.memory import narrow
 from fastvlm_mlx import cli, engine
+from fastvlm_mlx.backend import mx
+from fastvlm_mlx.cli.benchmark import _at_best
 from fastvlm_mlx.errors import HubError
+from fastvlm_mlx.geometry import random_model
 from fastvlm_mlx.image import open_ahead
 from fastvlm_mlx.measure import Parts
+from fastvlm_mlx.roofline import PEAKS, Peak
 
 QUESTION = "What is in this picture?"
 
@@ -880,6 +885,27 @@ def test_benchmark_stands_beside_the_paper_and_the_bound(
     assert ours.split()[2:] == ["50.0", "116.6", "50.5", "217.1", "10.0"]
     assert bound.split()[1:3] == ["at", "best"]
     assert paper.split()[-3:] == ["116.3", "50.5", "166.0"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_bound_reads_every_weight_once(
+    tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine of endless arithmetic and a byte per second. A table of embeddings
+    that is no head is not read whole."""
+    config = narrow()
+    text = dataclasses.replace(config.text_config, tie_word_embeddings=tied)
+    config = dataclasses.replace(config, text_config=text)
+    model = random_model(config, mx.float32)
+    monkeypatch.setattr("fastvlm_mlx.cli.benchmark._machine", lambda: "endless")
+    monkeypatch.setitem(PEAKS, "endless", Peak(1e30, 1.0, "nobody's"))
+    found = _at_best(config, model, Parts((64, 64), 25, 0.0, 0.0, 0.0, 0.0))
+    table = 0 if tied else 4 * text.vocab_size * text.hidden_size
+    sizes = [0, 0]
+    for place, part in enumerate((model.vision_tower, model.language_model)):
+        weights: dict[str, mx.array] = dict(tree_flatten(part.parameters()))
+        sizes[place] = sum(array.nbytes for array in weights.values())
+    assert found == (sizes[0], sizes[1] - table)
 
 
 @pytest.mark.usefixtures("measured_at_once")

@@ -676,10 +676,20 @@ def test_decoded_smaller_it_is_nearly_the_same_picture(number: int, mode: Any) -
     size = (192, 64) if number > 4 else (64, 192)
     size = (64, 64) if mode == "crop" else size
     smaller, whole = open_image(data, size, mode), open_image(data)
-    assert smaller.width == whole.width // 2
+    upright = whole.width // 2, whole.height // 2
+    assert smaller.size == (size[::-1] if number > 4 else upright)
     off = difference(prepare(smaller, size, mode), prepare(whole, size, mode))
     assert 0 < off.mean() < 1
     assert np.quantile(off, 0.999) <= 8
+
+
+@pytest.mark.parametrize(("height", "found"), [(832, (64, 64)), (836, (209, 320))])
+def test_turned_last_only_if_as_much_is_cut_on_both_sides(
+    height: int, found: tuple[int, int]
+) -> None:
+    """98 or 97 columns to 64: an odd one would be cut from the other side."""
+    lying = encoded(Image.new("RGB", (1280, height)), "JPEG", exif=oriented(6))
+    assert open_image(lying, (64, 64), "crop").size == found
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])

@@ -39,10 +39,12 @@ RUNTIME = {
     "picture": "config image",
     "cpu_forms.attention": "backend",
     "cpu_forms.depthwise": "backend",
+    "cpu_forms.conv_ffn": "backend cpu_forms.depthwise",
     "cpu_forms.gelu": "backend",
     "cpu_forms.packed": "backend",
     "cpu_forms": (
-        "cpu_forms.attention cpu_forms.depthwise cpu_forms.gelu cpu_forms.packed"
+        "cpu_forms.attention cpu_forms.depthwise cpu_forms.conv_ffn cpu_forms.gelu "
+        "cpu_forms.packed"
     ),
     "ops": "errors config backend cpu_forms",
     "vision": "errors config backend ops",
@@ -144,7 +146,8 @@ RUNTIME = {
     "cli.doctor": "doctor cli.terminal cli.arguments",
     "cli.benchmark": (
         "errors config backend budget dequantize joined memory model geometry image "
-        "measure options plan resolve roofline weights cli.terminal cli.arguments"
+        "measure model options plan resolve roofline weights cli.terminal "
+        "cli.arguments"
     ),
     "cli": (
         "__init__ cli.terminal cli.arguments cli.generate cli.chat cli.batch "

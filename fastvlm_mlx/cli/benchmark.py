@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     for size in sizes:
         found.append(measure(model, config, size, arguments.runs))
         say(_line(found[-1]))
-    for line in _beside(arguments, config, found):
+    for line in _beside(arguments, config, model, found):
         say(line)
     if arguments.json:
         parts = [dataclasses.asdict(each) for each in found]
@@ -136,26 +136,42 @@ def _check_sizes(config: "FastVLMConfig", sizes: list[tuple[int, int]]) -> int:
 def _beside(
     arguments: argparse.Namespace,
     config: "FastVLMConfig",
+    model: "FastVLMModel",
     found: "list[Parts]",
 ) -> list[str]:
     """What else there is for the same work: the bound of this machine, the paper."""
-    from ..roofline import PEAKS, encode_flops, least_time, prefill_flops
-
     lines = []
-    peak = PEAKS.get(_machine())
-    if peak is not None:
-        for parts in found:
-            flops = encode_flops(config.vision_config, parts.resolution)
-            encode = least_time(flops, 0, peak)
-            flops = prefill_flops(config.text_config, parts.positions)
-            prefill = least_time(flops, 0, peak)
-            times = (encode, prefill, encode + prefill)
+    for parts in found:
+        times = _at_best(config, model, parts)
+        if times is not None:
+            times = (*times, sum(times))
             lines.append(_row(_named(parts), "at best", "", *times, ""))
     if arguments.model is None:
         paper = [each / 1000 for each in PAPER[arguments.geometry]]
         lines.append(_row("1024x1024", "M1 Max *", "", *paper, ""))
         lines.append("* the paper's: encoder on the Neural Engine, picture only")
     return lines
+
+
+def _at_best(
+    config: "FastVLMConfig", model: "FastVLMModel", parts: "Parts"
+) -> tuple[float, ...] | None:
+    """Encode and prefill in seconds, if every weight is read once and nothing else;
+    None on a machine whose peaks are unknown."""
+    from ..model import bytes_of
+    from ..roofline import PEAKS, encode_flops, least_time, prefill_flops
+
+    peak = PEAKS.get(_machine())
+    if peak is None:
+        return None
+    encode = encode_flops(config.vision_config, parts.resolution)
+    prefill = prefill_flops(config.text_config, parts.positions)
+    tied = config.text_config.tie_word_embeddings
+    looked_up = None if tied else "embed_tokens"
+    return (
+        least_time(encode, bytes_of(model.vision_tower), peak),
+        least_time(prefill, bytes_of(model.language_model, looked_up), peak),
+    )
 
 
 def _line(parts: "Parts") -> str:

@@ -6,8 +6,9 @@ is tested against it; `ops.py` chooses, and the model does not know.
 """
 
 from .attention import attention
+from .conv_ffn import conv_ffn
 from .depthwise import depthwise_conv
 from .gelu import gelu
 from .packed import packed_matmul
 
-__all__ = ["attention", "depthwise_conv", "gelu", "packed_matmul"]
+__all__ = ["attention", "conv_ffn", "depthwise_conv", "gelu", "packed_matmul"]

@@ -74,27 +74,42 @@ def _weighted_sum(arrays: list[mx.array], weights: list[mx.array]) -> mx.array:
 
 
 def tiled(x: mx.array, weight: mx.array, stride: int) -> mx.array:
-    """One batched matmul over tiles of the picture.
+    """One batched matmul over tiles of the picture; as `depthwise_conv`."""
+    height, width = (-(-side // stride) for side in x.shape[1:3])
+    tiles = in_tiles(x, weight, stride)
+    return joined(tiles.transpose(1, 2, 3, 4, 5, 0), (height, width))
+
+
+def in_tiles(x: mx.array, weight: mx.array, stride: int) -> mx.array:
+    """The same, in tiles, as they come out of the matmul.
 
     The outputs of a small tile depend linearly on the patch under it, so each
     channel is a banded matrix from patches to tiles, and all its tiles one matmul.
+
+    Returns:
+        (C, rows and columns of a tile, B, rows and columns of tiles).
     """
     batch, height, width, channels = x.shape
     rows, columns = -(-height // stride), -(-width // stride)
     tile = (4, 8) if rows >= _LARGE else (4, 4)
     grid = (-(-rows // tile[0]), -(-columns // tile[1]))
     patches = _patches(x, weight.shape[1], stride, tile, grid)
-    tiles = patches @ _banded(weight, stride, tile)  # (B, C, tiles, tile size)
-    tiles = tiles.reshape(batch, channels, *grid, *tile)
-    joined = tiles.transpose(0, 2, 4, 3, 5, 1)  # (B, grid, tile, grid, tile, C)
-    joined = joined.reshape(batch, grid[0] * tile[0], grid[1] * tile[1], channels)
-    return joined[:, :rows, :columns]
+    banded = _banded(weight, stride, tile)
+    tiles = banded.swapaxes(1, 2) @ patches.swapaxes(1, 2)  # (C, tile size, tiles)
+    return tiles.reshape(channels, *tile, batch, *grid)
+
+
+def joined(tiles: mx.array, size: tuple[int, int]) -> mx.array:
+    """(rows and columns of a tile, B, rows and columns of tiles, C) -> (B, H, W, C)."""
+    whole = tiles.transpose(2, 3, 0, 4, 1, 5)  # (B, grid, tile, grid, tile, C)
+    whole = whole.flatten(1, 2).flatten(2, 3)
+    return whole[:, : size[0], : size[1]]
 
 
 def _patches(
     x: mx.array, kernel: int, stride: int, tile: tuple[int, int], grid: tuple[int, int]
 ) -> mx.array:
-    """Every tile's patch, overlapping its neighbours: (B, C, tiles, patch size)."""
+    """Every tile's patch, overlapping its neighbours: (C, tiles, patch size)."""
     batch, height, width, channels = x.shape
     before = kernel // 2
     sides = [(grid[i] * tile[i] - 1) * stride + kernel for i in (0, 1)]
@@ -103,15 +118,13 @@ def _patches(
         x = x[:, : height + min(after[0], 0), : width + min(after[1], 0)]
         after = (max(after[0], 0), max(after[1], 0))
     edges = [(0, 0), (0, 0), (before, after[0]), (before, after[1])]
-    planes = mx.contiguous(mx.pad(x.transpose(0, 3, 1, 2), edges))  # (B, C, *sides)
+    planes = mx.contiguous(mx.pad(x.transpose(3, 0, 1, 2), edges))  # (C, B, *sides)
     row, plane = sides[1], sides[0] * sides[1]
     patch = _patch_size(kernel, stride, tile)
-    views = mx.as_strided(
-        planes,
-        (batch, channels, *grid, *patch),
-        (channels * plane, plane, tile[0] * stride * row, tile[1] * stride, row, 1),
-    )
-    return views.reshape(batch, channels, grid[0] * grid[1], patch[0] * patch[1])
+    steps = (tile[0] * stride * row, tile[1] * stride, row, 1)
+    strides = (batch * plane, plane, *steps)
+    views = mx.as_strided(planes, (channels, batch, *grid, *patch), strides)
+    return views.reshape(channels, batch * grid[0] * grid[1], patch[0] * patch[1])
 
 
 def _banded(weight: mx.array, stride: int, tile: tuple[int, int]) -> mx.array:
