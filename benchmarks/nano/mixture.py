@@ -1,10 +1,10 @@
 """Which scenes a training step sees, at which resolution: seed and step decide alone.
 
 First the tower learns names, mostly from sheets; a few of those stay for good, since
-nothing teaches more names per picture. Shapes, text and easy-vqa are
-what is asked about first; charts, receipts and screens follow from
-`Mixture.later` on, when letters and digits are known. All pictures of a step share one
-resolution; fewer fit at a higher one, so that every step costs about the same.
+nothing teaches more names per picture. Shapes, text and easy-vqa are what is asked
+about first; charts, receipts and screens follow from `Mixture.later` on, when letters
+and digits are known. All pictures of a step share one resolution; fewer fit at a higher
+one, so that every step costs about the same.
 """
 
 import random

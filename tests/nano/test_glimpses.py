@@ -1,4 +1,4 @@
-"""What is said at visual tokens: the first filled cell of each, in the tokenizer's ids."""
+"""What is said at visual tokens: the first filled cell of each, as a token."""
 
 import pytest
 
