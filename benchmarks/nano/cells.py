@@ -13,6 +13,7 @@ from benchmarks.nano import torchvision_stub  # noqa: F401  # Before transformer
 import math
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -21,6 +22,7 @@ from benchmarks.nano.labels import (
     CELL_WIDTH,
     EMPTY,
     LABEL_COUNT,
+    OTHER,
     UNTOLD,
 )
 from benchmarks.nano.presets import STRIDE, Preset
@@ -87,24 +89,29 @@ class CellHeads(nn.Module):
 
 
 def cell_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of filled cells plus that of empty ones, each a mean.
+    """Return the cross-entropy of characters, things and empty cells, each a mean.
 
-    Nearly all cells are empty; in one mean the head would learn only that.
+    Nearly all cells are empty, and nearly all others hold characters; in one mean the
+    head would learn only those.
 
     Args:
         logits: float (P, r, c, labels).
         labels: int64 (P, r, c).
     """
-    flat = logits.flatten(0, 2).float()
-    losses = cross_entropy(
-        flat, labels.flatten(), ignore_index=UNTOLD, reduction="none"
-    )
-    filled, empty = (labels > EMPTY).flatten(), (labels == EMPTY).flatten()
-    filled_loss = losses[filled].sum() / filled.sum().clamp(min=1)
-    return filled_loss + losses[empty].mean()
+    flat, wanted = logits.flatten(0, 2).float(), labels.flatten()
+    losses = cross_entropy(flat, wanted, ignore_index=UNTOLD, reduction="none")
+    things, empty = wanted >= OTHER, wanted == EMPTY
+    characters = (wanted > EMPTY) & ~things
+    parts = [
+        losses[each].sum() / each.sum().clamp(min=1)
+        for each in (characters, things, empty)
+    ]
+    return torch.stack(parts).sum()
 
 
-def share_named(logits: Tensor, labels: Tensor) -> float:
-    """Return the share of the cells with something in them that are named rightly."""
-    filled = labels > EMPTY
-    return (logits.argmax(-1) == labels)[filled].float().mean().item()
+def shares_named(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the shares of characters and of things that are named rightly."""
+    right = logits.argmax(-1) == labels
+    things = labels >= OTHER
+    characters = (labels > EMPTY) & ~things
+    return right[characters].float().mean().item(), right[things].float().mean().item()

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.nano.glimpses import glimpses, token_of_labels
 from benchmarks.nano.labels import cell_labels
 from benchmarks.nano.mixture import Mixture
 from benchmarks.nano.presets import image_tokens
@@ -67,14 +68,19 @@ def make_batch(
 ) -> Batch:
     """Bring scenes and the questions chosen of each to tensors."""
     squares = [square(scene.image, resolution) for scene in scenes]
-    cells = [
-        torch.from_numpy(cell_labels(scene.marks, each.scale, each.offset, resolution))
-        for scene, each in zip(scenes, squares, strict=True)
-    ]
+    cells = torch.stack(
+        [
+            torch.from_numpy(
+                cell_labels(scene.marks, each.scale, each.offset, resolution)
+            )
+            for scene, each in zip(scenes, squares, strict=True)
+        ]
+    )
     chosen = [list(questions) for questions in asked]
     prompts = PromptEncoder(tokenizer, image_tokens(resolution))
+    seen = glimpses(cells, token_of_labels(tokenizer))
     pixels = torch.stack([each.pixels for each in squares])
-    return Batch(pixels, torch.stack(cells), prompts.batch(chosen), chosen)
+    return Batch(pixels, cells, prompts.batch(chosen, seen), chosen)
 
 
 class Steps(Dataset[Batch]):

@@ -1,10 +1,10 @@
 """Which scenes a training step sees, at which resolution: seed and step decide alone.
 
-First the tower learns names, mostly from sheets of characters; a few of those stay for
-good, since nothing teaches more characters per picture. Shapes, text and easy-vqa are
-what is asked about first; charts, receipts and screens follow from
-`Mixture.later` on, when letters and digits are known. All pictures of a step share one
-resolution; fewer fit at a higher one, so that every step costs about the same.
+First the tower learns names, mostly from sheets; a few of those stay for good, since
+nothing teaches more names per picture. Shapes, text and easy-vqa are what is asked
+about first; charts, receipts and screens follow from `Mixture.later` on, when letters
+and digits are known. All pictures of a step share one resolution; fewer fit at a higher
+one, so that every step costs about the same.
 """
 
 import random
@@ -24,7 +24,7 @@ EASY_SHARE = 0.1
 NAMING_SHEETS, LATER_SHEETS = 0.6, 0.15  # Shares of the pictures of a step.
 FIRST = ("shapes", "text", "captions")
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
-RESOLUTIONS = {128: 0.1, 256: 0.6, 384: 0.15, 512: 0.15}  # Share of the steps.
+RESOLUTIONS = {128: 0.1, 256: 0.3, 384: 0.3, 512: 0.3}  # Share of the steps.
 
 
 @dataclass(frozen=True)

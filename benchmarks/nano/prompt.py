@@ -42,7 +42,8 @@ class Conversations:
         position_ids: int64 (P, L); every conversation goes on from the beginning's end.
         segments: int64 (P, L), 0 in the beginning, 1, 2 ... in the conversations.
         labels: int64 (P, L), the next token where it belongs to the answer or ends it,
-            "yes" or "no" at a word that a yes/no question names, else `IGNORED`.
+            "yes" or "no" at a word that a yes/no question names, what is seen at a
+            visual token (see `glimpses`), else `IGNORED`.
     """
 
     input_ids: Tensor
@@ -72,6 +73,7 @@ class PromptEncoder:
     def __init__(self, tokenizer: Tokenizer, image_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._markers = IMAGE * image_tokens
+        self._image = token_id(tokenizer, IMAGE)
         self._padding = token_id(tokenizer, END_OF_TEXT)
         self.prompt = lru_cache(maxsize=None)(self._encode_prompt)
         self._answer = lru_cache(maxsize=None)(self._encode_answer)
@@ -88,14 +90,24 @@ class PromptEncoder:
         ids: list[int] = self._tokenizer.encode(answer + END).ids
         return ids
 
-    def batch(self, conversations: list[list[Ask]]) -> Conversations:
-        """Encode each picture's questions with their answers."""
+    def batch(
+        self, conversations: list[list[Ask]], seen: Tensor | None = None
+    ) -> Conversations:
+        """Encode each picture's questions with their answers.
+
+        Args:
+            conversations: by picture.
+            seen: labels (P, N) of the visual tokens, if anything is to be said there.
+        """
         rows = [self._row(questions) for questions in conversations]
         fillings = (self._padding, 0, -1, IGNORED)
         columns = zip(zip(*rows, strict=True), fillings, strict=True)
-        return Conversations(
+        made = Conversations(
             *[pad_sequence(list(c), True, filling) for c, filling in columns]
         )
+        if seen is not None:
+            made.labels[made.input_ids == self._image] = seen.flatten()
+        return made
 
     def _hints(self, question: Ask, asked: list[int]) -> list[int]:
         """Label the named word of easy-vqa's yes/no questions: is it shown there?

@@ -1,8 +1,8 @@
-"""Sheets covered with characters, for the vision tower's first steps.
+"""Sheets covered with characters or figures, for the vision tower.
 
 A picture of one word shows five characters, a sheet about a hundred, in as many colors,
-sizes and fonts as fit: per rendered pixel nothing teaches reading faster. Nothing is
-asked about a sheet; its marks are all there is to learn.
+sizes and fonts as fit, or about thirty figures: per rendered pixel nothing teaches
+faster. Nothing is asked about a sheet; its marks are all there is to learn.
 """
 
 import math
@@ -13,11 +13,20 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from benchmarks.nano.labels import CHARACTERS
+from benchmarks.nano.tasks.figures import SHAPES, Figure, draw_figure
 from benchmarks.nano.tasks.fonts import train_fonts
-from benchmarks.nano.tasks.palette import Color, any_color, light
-from benchmarks.nano.tasks.scene import Mark, Scene
+from benchmarks.nano.tasks.palette import (
+    NAMED,
+    Color,
+    any_color,
+    light,
+    names_on,
+    shade,
+)
+from benchmarks.nano.tasks.scene import Box, Mark, Scene
 
 SIDE = 256  # Pixels of a sheet's side; it is resized like every picture.
+FIGURES = 0.3  # Share of the sheets that show figures.
 PANELS = 3  # At most so many panels stand beside each other in a band.
 
 
@@ -51,8 +60,46 @@ PRINTS = (Print(sizes=(18, 44), contrast=140), Print(sizes=(11, 44), contrast=60
 
 
 def draw_sheet(seed: int, index: int) -> Scene:
-    """Return a sheet: bands of colored panels, each holding a line of characters."""
+    """Return a sheet of characters or of figures."""
     source = random.Random(f"sheet {seed} {index}")
+    draw = _figures if source.random() < FIGURES else _characters
+    return draw(source)
+
+
+def _figures(source: random.Random) -> Scene:
+    """Draw figures of all kinds in the fields of a grid, one or none in each."""
+    ground = any_color(source)
+    image = Image.new("RGB", (SIDE, SIDE), ground)
+    count = source.randint(2, 8)
+    names, field = names_on([ground], tuple(NAMED)), SIDE / count
+    marks = []
+    for place in range(count**2):
+        if source.random() < 0.8:
+            corner = (place % count * field, place // count * field)
+            figure = _figure(source, names, corner, field)
+            draw_figure(image, figure, None)
+            marks.append(Mark(figure.name, figure.box))
+    return Scene(image, (), tuple(marks))
+
+
+def _figure(
+    source: random.Random, names: list[str], corner: tuple[float, float], field: float
+) -> Figure:
+    """Draw a figure of any size that fits into a field."""
+    color, shape = source.choice(names), source.choice(SHAPES)
+    width = height = field * source.uniform(0.5, 1.0)
+    if shape == "rectangle":
+        thin = source.uniform(1.45, 2.4)
+        width, height = source.choice([(width, height / thin), (width / thin, height)])
+    left = corner[0] + source.uniform(0, field - width)
+    top = corner[1] + source.uniform(0, field - height)
+    box: Box = (left, top, left + width, top + height)
+    turn = 0.0 if shape == "rectangle" else source.uniform(-12, 12)
+    return Figure(color, shape, shade(source, color), box, turn)
+
+
+def _characters(source: random.Random) -> Scene:
+    """Draw bands of colored panels, each holding a line of characters."""
     style = source.choice(PRINTS)
     image = Image.new("RGB", (SIDE, SIDE))
     marks: list[Mark] = []
@@ -83,7 +130,7 @@ def _panel(
     x = left + source.uniform(1, size / 2)
     base = top + source.uniform(0.8, 0.9) * (bottom - top)
     marks = []
-    for character in _characters(source):
+    for character in _line(source):
         width = font.getlength(character)
         if x + width > right:
             break
@@ -96,7 +143,7 @@ def _panel(
     return marks
 
 
-def _characters(source: random.Random) -> str:
+def _line(source: random.Random) -> str:
     """Draw a long line: small and large letters, numbers, now and then any sign."""
     words = []
     for _ in range(24):

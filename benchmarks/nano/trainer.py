@@ -33,7 +33,7 @@ from benchmarks.nano.cells import (
     STAGES,
     CellHeads,
     cell_loss,
-    share_named,
+    shares_named,
 )
 from benchmarks.nano.feed import Batch, Steps, feed, make_batch
 from benchmarks.nano.labels import EMPTY
@@ -44,6 +44,7 @@ from benchmarks.nano.schedule import Schedule
 from benchmarks.nano.square import to_pixel_values
 
 LOG_EVERY = 20  # Steps.
+GLIMPSE_SHARE = 0.3  # Weight of what is said at visual tokens, beside the answers.
 SETTLING = 100  # Batches from which the last BatchNorm statistics are taken.
 STATE, HISTORY = "state.pt", "history.jsonl"
 
@@ -79,11 +80,11 @@ class Options:
     preset: str = "cpu"
     device: str = "cpu"
     resolution: int = 256
-    pictures: int = 24
-    questions: int = 4
-    naming_steps: int = 600
-    later_step: int = 4000
-    rate: float = 1e-3
+    pictures: int = 16
+    questions: int = 6
+    naming_steps: int = 2000
+    later_step: int = 5000
+    rate: float = 1.5e-3
     warmup: int = 100
     weight_decay: float = 0.05
     cell_share: float = 0.5
@@ -179,7 +180,10 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of the cells and, after the first steps, of the answers."""
         features, names = self._see(batch)
-        measures = {f"cells_{k}": share_named(v, batch.cells) for k, v in names.items()}
+        measures = {}
+        for stride, each in names.items():
+            named = shares_named(each, batch.cells)
+            measures |= {f"letters_{stride}": named[0], f"things_{stride}": named[1]}
         loss = torch.stack([cell_loss(v, batch.cells) for v in names.values()]).sum()
         measures["cell_loss"] = loss.item()
         if not self.asks:
@@ -209,9 +213,13 @@ class Trainer:
         """
         with torch.autocast(self.device.type, torch.bfloat16):
             logits = answer_logits(self.model, features, conversations)
-        labels = conversations.labels[conversations.labels != IGNORED]
+        wanted = conversations.labels != IGNORED
+        labels = conversations.labels[wanted]
         right = right_answers(conversations, logits.argmax(-1) == labels)
-        return cross_entropy(logits.float(), labels), right
+        losses = cross_entropy(logits.float(), labels, reduction="none")
+        said = conversations.segments[wanted] > 0  # The others are at visual tokens.
+        seen = losses[~said].sum() / (~said).sum().clamp(min=1)
+        return losses[said].mean() + GLIMPSE_SHARE * seen, right
 
     @property
     def asks(self) -> bool:
@@ -356,6 +364,7 @@ def right_answers(conversations: Conversations, right: Tensor) -> list[list[bool
     wrong[wanted] = ~right
     counts = conversations.segments.amax(dim=1).tolist()
     answers = [[True] * count for count in counts]
+    wrong &= conversations.segments > 0
     for row, place in wrong.nonzero().tolist():
         answers[row][int(conversations.segments[row, place]) - 1] = False
     return answers
