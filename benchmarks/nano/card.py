@@ -103,11 +103,12 @@ def by_precision(precisions: dict[str, Measured], pixels: str) -> Iterator[str]:
 def best_resolution(measured: Measured) -> str:
     """Return the resolution with the highest mean accuracy over the tasks."""
 
-    def mean(pixels: str) -> float:
+    def accuracy(pixels: str) -> float:
         tasks = measured[pixels]["tasks"].values()
-        return sum(task["all"]["percent"] for task in tasks) / len(tasks)
+        mean: float = sum(task["all"]["percent"] for task in tasks) / len(tasks)
+        return mean
 
-    return max(measured, key=mean)
+    return max(measured, key=accuracy)
 
 
 def _head(first: str, middle: Iterable[str], last: str) -> Iterator[str]:
