@@ -800,7 +800,12 @@ def test_plan_as_json_follows_its_settings(capsys: Captured) -> None:
         assert found["limit"] == 10**9
         totals.append(found["mac"]["4"]["total"])
     assert totals[0] < min(totals[1:])
-    assert found["work"] == {"resolution": [1024, 1024], "positions": 9999, "batch": 9}
+    assert found["work"] == {
+        "resolution": [1024, 1024],
+        "views": 1,
+        "positions": 9999,
+        "batch": 9,
+    }
 
 
 @pytest.mark.parametrize(

@@ -540,8 +540,8 @@ def test_modes_differ_on_an_oblong_and_agree_on_a_square() -> None:
 
 
 def test_an_unknown_mode_names_the_known_ones() -> None:
-    mode: Any = "stretch"
-    with pytest.raises(OptionError, match="'stretch'; expected one of .*pad.*crop"):
+    mode: Any = "squeeze"
+    with pytest.raises(OptionError, match="'squeeze'; expected one of .*pad.*crop"):
         prepare(noise(4, 4), (64, 64), mode)
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, OptionError, PromptError
+from ..errors import FastVLMError, OptionError, PromptError
 from .arguments import (
     STDIN,
     Verbs,
@@ -94,18 +94,18 @@ def _opened_ahead(
 ) -> "list[ImageSource]":
     """Have pictures prepared in a thread, at a resolution that the model takes."""
     from ..config import load_config
+    from ..dial import choose_look, depends_on_picture, positions
     from ..image import open_ahead
 
-    config = load_config(folder)
-    size = options.resolution or config.vision_config.image_size
-    mode = options.image_mode or config.image_mode
-    try:
-        fits = config.vision_config.num_tokens(size) < config.max_length
-    except ConfigError:
-        fits = False
-    if not fits:  # the model says so, after what is wrong with the prompt
+    if options.anyres or depends_on_picture(options):
         return [*images]
-    return [*open_ahead(images, size, mode, options.exact_pixels)]
+    config = load_config(folder)
+    try:
+        look = choose_look(config, options)
+        positions(config, look)
+    except FastVLMError:  # the model says so, after what is wrong with the prompt
+        return [*images]
+    return [*open_ahead(images, look.size, look.mode, options.exact_pixels)]
 
 
 def _read_inputs(arguments: argparse.Namespace) -> tuple[str, list[str | bytes]]:
@@ -147,4 +147,5 @@ def _as_json(result: "GenerationResult") -> dict[str, Any]:
         "prompt_tps": result.prompt_tps,
         "generation_tps": result.generation_tps,
     }
-    return {**dataclasses.asdict(result), "timings": timings, **rates}
+    noted = {"outside_training": result.outside_training}
+    return {**dataclasses.asdict(result), **noted, "timings": timings, **rates}
