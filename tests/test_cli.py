@@ -197,6 +197,49 @@ def test_exact_pixels_is_a_word_alone(
     assert seen == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "picture at 128x128, 4 visual tokens\n"),
+        ("--resolution 64", "picture at 64x64, 1 visual tokens, outside training"),
+        ("--anyres", "picture at 128x128 in 5 views, 20 visual tokens, outside tr"),
+        ("--keep-aspect --resolution 192", "picture at 128x192, 6 visual tokens, outs"),
+        ("--resolution auto --max-visual-tokens 4", "picture at 128x128, 4 visual"),
+        ("--resolution auto:256", "picture at 192x192, 9 visual tokens, outside tr"),
+    ],
+)
+def test_the_dial(ask: list[str], capsys: Captured, words: str, said: str) -> None:
+    assert cli.main([*ask, *words.split(), "--json", "--stats"]) == 0
+    out, err = capsys.readouterr()
+    assert said in err
+    found = json.loads(out)
+    assert found["outside_training"] is ("outside training" in err)
+    (image,) = found["images"]
+    assert image["tokens"] == found["image_tokens"]
+    assert "x".join(map(str, image["resolution"])) in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--resolution auto:100", "auto:100; expected a positive multiple of 64"),
+        ("--resolution autos", "'autos'; expected auto, or"),
+        ("--max-visual-tokens 4", "expected resolution auto, which keeps to it"),
+        ("--resolution auto --max-visual-tokens 3", "takes 4 at the smallest"),
+        ("--resolution 64x128 --keep-aspect", "expected one of them"),
+        ("--image-mode crop --keep-aspect", "keep_aspect fills the frame"),
+        ("--resolution 640 --anyres", "527 positions, 500 of them pictures"),
+    ],
+)
+def test_a_dial_that_cannot_be(
+    ask: list[str], capsys: Captured, words: str, message: str
+) -> None:
+    assert cli.main([*ask, *words.split()]) != 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.search(message, err), err
+
+
 def test_several_pictures(ask: list[str], picture_file: Path, capsys: Captured) -> None:
     assert cli.main([*ask, "--image", str(picture_file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["image_tokens"] == 8

@@ -80,6 +80,19 @@ def test_a_frame_of_the_pictures_shape_is_one_plain_resize(vlm: FastVLM) -> None
     assert len(found) == 6
 
 
+def test_half_precision_takes_frames_and_views(
+    vlm: FastVLM, converted_golden: Callable[[str], Path]
+) -> None:
+    half = fastvlm_mlx.load(converted_golden("fast_vlm-train"), dtype="float16")
+    for asked in (
+        {"resolution": 192, "keep_aspect": True},
+        {"resolution": 320, "keep_aspect": True, "anyres": True},
+    ):
+        found = embeds(half, noise(2, 90, 280), **asked).astype(np.float32)
+        expected = embeds(vlm, noise(2, 90, 280), **asked)
+        assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
 def test_views_go_together_where_memory_allows(vlm: FastVLM, runs: list[int]) -> None:
     together = embeds(vlm, noise(3, 90, 90), anyres=True)
     assert runs == [5]
