@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -289,9 +290,9 @@ class FastVLM:
         """Refuse what takes too much; pictures are encoded one after another."""
         positions = min(len(prompt) + options.max_tokens, self.config.max_length)
         step = self._prefill_step(len(prompt), options)
-        pictures = {(look.size, look.views) for look in looks} or {(None, 1)}
-        for size, views in pictures:
-            work = plan.Work(size, positions, prefill_step=step, views=views)
+        talk = plan.Work(None, positions, prefill_step=step)
+        works = {replace(talk, resolution=e.size, views=e.views) for e in looks}
+        for work in works or {talk}:
             plan.check(self.config, self._weights_bytes, work, self._machine)
 
     def _views_together(self, look: Look) -> int:

@@ -125,7 +125,7 @@ class ImageEncoder:
         if len(parts) == 1:
             return parts[0]
         features, embeds = zip(*parts, strict=True)
-        return mx.concatenate(features), mx.concatenate(embeds)
+        return mx.concatenate([*features]), mx.concatenate([*embeds])
 
     def _run(self, pixels: mx.array, lap: Lap) -> tuple[mx.array, mx.array]:
         """(B, H, W, 3) uint8 through the tower, (B, N, C), and the projector."""

@@ -565,7 +565,8 @@ def test_stretching_is_one_plain_resize(
 def test_tiles_laid_out_are_the_picture_at_twice_the_size(mode: Any) -> None:
     image = noise(90, 140)
     views = overview_and_tiles(image, (64, 128), mode)
-    assert (views.shape, views.dtype) == ((5, 64, 128, 3), np.uint8)
+    assert views.shape == (5, 64, 128, 3)
+    assert views.dtype == np.uint8
     np.testing.assert_array_equal(views[0], prepare(image, (64, 128), mode))
     rows = [np.concatenate(row, axis=1) for row in (views[1:3], views[3:])]
     whole = prepare(image, (128, 256), mode)
