@@ -325,10 +325,14 @@ class FastVLM:
         """A picture and how it is looked at; its file is read if its size decides."""
         if isinstance(image, Picture):
             return image, image.look
-        if not dial.depends_on_picture(options):
-            return image, dial.choose_look(self.config, options)
-        source = read_file(image) or image  # what is measured is what is decoded
-        return source, dial.choose_look(self.config, options, upright_size(source))
+        source: ImageSource | PictureFile = image
+        size = None
+        if dial.depends_on_picture(options):
+            source = read_file(image) or image  # what is measured is what is decoded
+            size = upright_size(source)
+        look = dial.choose_look(self.config, options, size)
+        dial.positions(self.config, look)  # no picture is opened to be refused
+        return source, look
 
     def _open(
         self, source: ImageSource | PictureFile | Picture, look: Look, lap: Lap

@@ -153,14 +153,13 @@ def upright_size(source: ImageSource | PictureFile) -> tuple[int, int]:
 
 def open_ahead(
     sources: Sequence[ImageSource],
-    size: tuple[int, int],
-    mode: Fit,
+    frame: Callable[[ImageSource | PictureFile], tuple[tuple[int, int], Fit]],
     exact: bool = False,
 ) -> list[Future[Image.Image]]:
     """Bring pictures to the model's size in a thread, while the model is loaded.
 
     Args:
-        size: (H, W) in pixels.
+        frame: (H, W) in pixels for a picture, and how it comes to fill that.
         exact: decode even the largest JPEG in full.
 
     Returns:
@@ -172,7 +171,9 @@ def open_ahead(
     def run() -> None:
         for source, future in zip(sources, futures, strict=True):
             try:
-                image = open_image(source, None if exact else size, mode)
+                file = read_file(source) or source
+                size, mode = frame(file)
+                image = open_image(file, None if exact else size, mode)
                 future.set_result(Image.fromarray(prepare(image, size, mode)))
             except Exception as error:
                 future.set_exception(error)

@@ -222,6 +222,13 @@ def test_a_picture_keeps_the_setting_of_its_turn(chat: Chat) -> None:
     assert last.outside_training
 
 
+@pytest.mark.parametrize("more", [{}, {"keep_aspect": True}, {"anyres": True}])
+def test_no_picture_is_prepared_to_be_refused(chat: Chat, more: dict[str, Any]) -> None:
+    """64,000 pixels a side would be 12 GB of it."""
+    with pytest.raises(PromptError, match="of 64000x.* the model has 512"):
+        chat.ask("Why?", image=shape(RED), resolution=64_000, **more)
+
+
 # --- in a file --------------------------------------------------------------------
 
 

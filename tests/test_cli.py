@@ -188,13 +188,17 @@ def test_exact_pixels_is_a_word_alone(
 ) -> None:
     seen: list[bool] = []
 
-    def spy(sources: Any, size: Any, mode: Any, exact: bool) -> Any:
+    def spy(sources: Any, frame: Any, exact: bool) -> Any:
         seen.append(exact)
-        return open_ahead(sources, size, mode, exact)
+        return open_ahead(sources, frame, exact)
 
     monkeypatch.setattr("fastvlm_mlx.image.open_ahead", spy)
     assert cli.main(ask) == cli.main([*ask, "--exact-pixels"]) == 0
     assert seen == [False, True]
+
+
+def _parsed(value: str) -> Any:
+    return {"": True}.get(value, int(value) if value.isdigit() else value)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +212,15 @@ def test_exact_pixels_is_a_word_alone(
         ("--resolution auto:256", "picture at 192x192, 9 visual tokens, outside tr"),
     ],
 )
-def test_the_dial(ask: list[str], capsys: Captured, words: str, said: str) -> None:
+def test_the_dial(
+    ask: list[str],
+    model: str,
+    picture_file: Path,
+    capsys: Captured,
+    words: str,
+    said: str,
+) -> None:
+    """Though the command has its pictures prepared before the model is there."""
     assert cli.main([*ask, *words.split(), "--json", "--stats"]) == 0
     out, err = capsys.readouterr()
     assert said in err
@@ -217,6 +229,14 @@ def test_the_dial(ask: list[str], capsys: Captured, words: str, said: str) -> No
     (image,) = found["images"]
     assert image["tokens"] == found["image_tokens"]
     assert "x".join(map(str, image["resolution"])) in said
+    given = {
+        word.removeprefix("--").replace("-", "_"): value
+        for word, value in re.findall(r"(--\S+)(?: ([^-]\S*))?", words)
+    }
+    options = {name: _parsed(value) for name, value in given.items()}
+    vlm = fastvlm_mlx.load(model)
+    expected = vlm.generate(picture_file, QUESTION, max_tokens=6, **options)
+    assert found["text"] == expected.text
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,28 @@ def test_auto_never_passes_its_budget(
     assert max(free.whole_size) < max(max(picture), 2 * lowest) + 2 * step
 
 
+@given(
+    pictures,
+    configs,
+    st.sampled_from([64, 384, 1024, 1536, "auto", "auto:640", "auto:1536"]),
+    st.booleans(),
+    st.booleans(),
+)
+@example((100, 10_000), CONFIG, 1536, True, False)
+def test_a_picture_brought_to_its_frame_gets_the_same_frame(
+    picture: tuple[int, int],
+    config: FastVLMConfig,
+    resolution: int | str,
+    keep_aspect: bool,
+    crops: bool,
+) -> None:
+    """So the command may prepare it before the model is there."""
+    mode = "crop" if crops and not keep_aspect else None
+    asked = {"resolution": resolution, "keep_aspect": keep_aspect, "image_mode": mode}
+    first = look(picture, config, **asked)
+    assert look(first.size, config, **asked).size == first.size
+
+
 def test_a_budget_too_small_says_what_is_the_least() -> None:
     message = (
         r"max_visual_tokens is 15; a picture of 3000x4000 takes 16 at the smallest "

@@ -809,7 +809,7 @@ def test_pictures_opened_ahead_are_the_same_in_the_same_order() -> None:
     data = encoded(SCENE, "JPEG")
     sources: list[Any] = [noise(30, 20), data, encoded(noise(9, 9, 5))]
     for exact in (False, True):
-        ahead = open_ahead(sources, (64, 128), "pad", exact)
+        ahead = open_ahead(sources, lambda _: ((64, 128), "pad"), exact)
         for source, future in zip(sources, ahead, strict=True):
             opened = open_image(source, None if exact else (64, 128))
             expected = prepare(opened, (64, 128), "pad")
@@ -819,7 +819,8 @@ def test_pictures_opened_ahead_are_the_same_in_the_same_order() -> None:
 
 
 def test_what_is_wrong_with_one_is_raised_in_its_place() -> None:
-    ahead = open_ahead([noise(8, 8), b"", noise(9, 9)], (64, 64), "pad")
+    sources = [noise(8, 8), b"", noise(9, 9)]
+    ahead = open_ahead(sources, lambda _: ((64, 64), "pad"))
     assert pixels(ahead[0]).shape == pixels(ahead[2]).shape == (64, 64, 3)
     for _ in range(2):
         with pytest.raises(ImageError, match="the image data is empty"):

@@ -25,7 +25,7 @@ from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
     from ..generate import GenerationResult, TextStream
-    from ..image import ImageSource
+    from ..image import Fit, ImageSource, PictureFile
     from ..options import GenerationOptions
 
 
@@ -92,20 +92,30 @@ def run(arguments: argparse.Namespace) -> None:
 def _opened_ahead(
     images: list[str | bytes], folder: Path, options: "GenerationOptions"
 ) -> "list[ImageSource]":
-    """Have pictures prepared in a thread, at a resolution that the model takes."""
-    from ..config import load_config
-    from ..dial import choose_look, depends_on_picture, positions
-    from ..image import open_ahead
+    """Have pictures prepared in a thread, at a resolution that the model takes.
 
-    if options.anyres or depends_on_picture(options):
-        return [*images]
+    The engine finds the same frame for a picture that was brought to it already. Of
+    AnyRes it needs the original.
+    """
+    from ..config import load_config
+    from ..dial import check, choose_look, depends_on_picture, positions
+    from ..image import open_ahead, upright_size
+
     config = load_config(folder)
-    try:
-        look = choose_look(config, options)
+
+    def frame(source: "ImageSource | PictureFile") -> "tuple[tuple[int, int], Fit]":
+        size = upright_size(source) if depends_on_picture(options) else None
+        look = choose_look(config, options, size)
         positions(config, look)
+        return look.size, look.mode
+
+    try:
+        check(config, options)
     except FastVLMError:  # the model says so, after what is wrong with the prompt
         return [*images]
-    return [*open_ahead(images, look.size, look.mode, options.exact_pixels)]
+    if options.anyres:
+        return [*images]
+    return [*open_ahead(images, frame, options.exact_pixels)]
 
 
 def _read_inputs(arguments: argparse.Namespace) -> tuple[str, list[str | bytes]]:
