@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import fastvlm_mlx
 from fastvlm_mlx import FastVLM, ops
 from fastvlm_mlx.backend import mx
-from fastvlm_mlx.image import prepare
+from fastvlm_mlx.errors import ImageError
+from fastvlm_mlx.image import MAX_ASPECT, prepare
 from fastvlm_mlx.image_encoder import ENCODED_AT_ONCE, at_once, encoding_groups
 from fastvlm_mlx.ops import _Activations
 from fastvlm_mlx.options import GenerationOptions
@@ -78,6 +81,39 @@ def test_a_frame_of_the_pictures_shape_is_one_plain_resize(vlm: FastVLM) -> None
     found = embeds(vlm, image, resolution=192, keep_aspect=True)
     np.testing.assert_allclose(found, assembled(vlm, pixels), atol=1e-5)
     assert len(found) == 6
+
+
+@settings(max_examples=40)
+@given(
+    st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    st.sampled_from(["auto", "auto:256", 64, 192]),
+    st.booleans(),
+    st.booleans(),
+)
+@example((10_000, 1), 64, True, True)
+@example((1, 10_000), "auto", True, False)
+@example((1, 100), 192, True, True)
+@example((1, 1), "auto:256", False, True)
+def test_a_picture_of_any_size(
+    vlm: FastVLM,
+    size: tuple[int, int],
+    resolution: str | int,
+    keep_aspect: bool,
+    anyres: bool,
+) -> None:
+    """What the prompt reserves is what the encoder gives, or it is no picture."""
+    image = Image.new("RGB", size, "teal")
+    asked = {"resolution": resolution, "keep_aspect": keep_aspect, "anyres": anyres}
+    if max(size) > MAX_ASPECT * min(size):
+        with pytest.raises(ImageError, match="the long side may be at most 100 times"):
+            embeds(vlm, image, **asked)
+        return
+    result = vlm.generate(image, "Why?", max_tokens=1, **asked)
+    (seen,) = result.images
+    found = embeds(vlm, image, **asked)
+    assert len(found) == seen.tokens == result.image_tokens
+    assert seen.views * seen.resolution[0] * seen.resolution[1] == 64**2 * seen.tokens
+    assert np.isfinite(found).all()
 
 
 def test_half_precision_takes_frames_and_views(
