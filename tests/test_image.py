@@ -819,7 +819,7 @@ def test_pictures_opened_ahead_are_the_same_in_the_same_order() -> None:
 
 
 def test_what_is_wrong_with_one_is_raised_in_its_place() -> None:
-    sources = [noise(8, 8), b"", noise(9, 9)]
+    sources: list[Any] = [noise(8, 8), b"", noise(9, 9)]
     ahead = open_ahead(sources, lambda _: ((64, 64), "pad"))
     assert pixels(ahead[0]).shape == pixels(ahead[2]).shape == (64, 64, 3)
     for _ in range(2):

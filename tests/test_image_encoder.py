@@ -103,7 +103,8 @@ def test_a_picture_of_any_size(
 ) -> None:
     """What the prompt reserves is what the encoder gives, or it is no picture."""
     image = Image.new("RGB", size, "teal")
-    asked = {"resolution": resolution, "keep_aspect": keep_aspect, "anyres": anyres}
+    asked: dict[str, Any] = {"keep_aspect": keep_aspect, "anyres": anyres}
+    asked["resolution"] = resolution
     if max(size) > MAX_ASPECT * min(size):
         with pytest.raises(ImageError, match="the long side may be at most 100 times"):
             embeds(vlm, image, **asked)
