@@ -3,7 +3,7 @@
 Pure arithmetic on the picture's size. Shapes: (H, W) in pixels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .config import LONGEST_FRAME, FastVLMConfig, VisionConfig
@@ -63,7 +63,7 @@ def check(config: FastVLMConfig, options: GenerationOptions) -> None:
     """
     resolution = options.resolution
     if isinstance(resolution, Auto):
-        _candidates(config.vision_config, resolution)
+        _highest(config.vision_config, resolution)
     elif resolution is not None:
         look = _look(config, options, resolution, None)
         if not options.keep_aspect:  # which takes less
@@ -112,16 +112,17 @@ def _largest_useful(
     config: FastVLMConfig, options: GenerationOptions, auto: Auto, picture: Size
 ) -> Look:
     """The least resolution that shows every pixel, or the largest in the budget."""
-    vision = config.vision_config
-    sides = _candidates(vision, auto)
-    enough = [side for side in sides if side >= _useful_side(config, options, picture)]
-    useful = [side for side in sides if side <= min(enough, default=sides[-1])]
-    looks = [_look(config, options, (side, side), picture) for side in useful]
-    budget = options.max_visual_tokens
-    for look in reversed(looks):
+    vision, budget = config.vision_config, options.max_visual_tokens
+    enough, sides = _useful_side(config, options, picture), list[int]()
+    for side in _candidates(vision, auto):
+        sides.append(side)
+        if side >= enough:
+            break
+    for side in reversed(sides):
+        look = _look(config, options, (side, side), picture)
         if budget is None or visual_tokens(vision, look) <= budget:
             return look
-    least = looks[0]
+    least = _look(config, options, (sides[0], sides[0]), picture)
     raise OptionError(
         f"max_visual_tokens is {budget}; a picture of {picture[0]}x{picture[1]} takes "
         f"{visual_tokens(vision, least)} at the smallest resolution, "
@@ -129,22 +130,30 @@ def _largest_useful(
     )
 
 
-def _candidates(config: VisionConfig, auto: Auto) -> list[int]:
+def _candidates(config: VisionConfig, auto: Auto) -> Iterator[int]:
     """Sides that "auto" may take, ascending: trained ones where several are known."""
     trained = sorted(max(size) for size in config.trained_sizes)
-    highest = trained[-1] if auto.at_most is None else auto.at_most
-    stride = config.stride
-    if highest % stride or not highest:
-        raise OptionError(
-            f"resolution is auto:{highest}; expected a positive multiple of {stride}."
-        )
-    beyond = range(trained[-1] + stride, highest + 1, stride)
-    if len(trained) > 1:
-        sides: Iterable[int] = (*trained, *beyond)
-    else:
+    highest, stride = _highest(config, auto), config.stride
+    within = trained
+    if len(trained) == 1:
         lowest = min(-(-SMALLEST // stride) * stride, trained[0])
-        sides = (*range(lowest, trained[-1], stride), trained[-1], *beyond)
-    return [side for side in sides if side <= highest] or [highest]
+        within = [*range(lowest, trained[0], stride), trained[0]]
+    if highest < within[0]:
+        yield highest
+    yield from (side for side in within if side <= highest)
+    yield from range(trained[-1] + stride, highest + 1, stride)
+
+
+def _highest(config: VisionConfig, auto: Auto) -> int:
+    """The largest side that "auto" may take."""
+    if auto.at_most is None:
+        return max(max(size) for size in config.trained_sizes)
+    if auto.at_most % config.stride or auto.at_most <= 0:
+        raise OptionError(
+            f"resolution is auto:{auto.at_most}; expected a positive multiple of "
+            f"{config.stride}."
+        )
+    return auto.at_most
 
 
 def _useful_side(

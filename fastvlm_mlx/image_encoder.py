@@ -118,12 +118,12 @@ class ImageEncoder:
     ) -> tuple[mx.array, mx.array]:
         """All views at once, or those of one picture as the memory allows."""
         step = len(views) if len(views) > look.views else self._together(look)
-        parts = [
-            self._run(views[first : first + step], lap)
-            for first in range(0, len(views), step)
-        ]
-        if len(parts) == 1:
-            return parts[0]
+        if step >= len(views):
+            return self._run(views, lap)
+        parts = []
+        for first in range(0, len(views), step):
+            parts.append(self._run(views[first : first + step], lap))
+            mx.eval(*parts[-1])  # or several would be under way, and in memory
         features, embeds = zip(*parts, strict=True)
         return mx.concatenate([*features]), mx.concatenate([*embeds])
 

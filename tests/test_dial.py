@@ -128,6 +128,7 @@ def test_without_a_resolution_the_trained_one_is_the_longer_side() -> None:
         ((900, 900), {"anyres": True}, (512, 512)),  # tiles of 1024 together
         ((900, 900), {"anyres": True, "max_visual_tokens": 80}, (256, 256)),
         ((9000, 9000), {"anyres": True, "max_visual_tokens": 1280}, (1024, 1024)),
+        ((300, 200), {"resolution": "auto:999999936"}, (320, 320)),
     ],
 )
 def test_auto(
