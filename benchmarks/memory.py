@@ -58,6 +58,7 @@ SMALL = (
     Setting("narrow, 512x512", narrow(), Work((512, 512), 300)),
     Setting("narrow, 512x1024", narrow(), Work((512, 1024), 400)),
     Setting("narrow, 2 at 512x512", narrow(), Work((512, 512), 300, batch=2)),
+    Setting("narrow, 5 views", narrow(), Work((256, 384), 400, views=5)),
     Setting("narrow, 8 bits, 512x512", narrow(bits=8), Work((512, 512), 300)),
     Setting("narrow, 1500 positions", narrow(), Work(None, 1500)),
     Setting("wider, 4 bits, 768x768", narrow(4, 384, 8, 48), Work((768, 768), 900)),
@@ -90,7 +91,7 @@ def measured(setting: Setting) -> int:
     mx.reset_peak_memory()
     work, width = setting.work, setting.config.text_config.hidden_size
     if work.resolution:
-        shape = (work.batch, *work.resolution, 3)
+        shape = (work.batch * work.views, *work.resolution, 3)
         pixel_values = mx.random.uniform(shape=shape).astype(pick_dtype())
         mx.eval(model.project(model.encode_image(pixel_values)))
     for _ in range(work.batch):

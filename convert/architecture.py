@@ -8,6 +8,7 @@ then checked. Where a config states the tower too, both must agree.
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,10 @@ def _config(
     text = _text_values(values)
     _check_settings(folder, values, text)
     text_config = text_config_from(text, tied_head(tensors, values, text))
-    vision_config = vision_config_from(tensors, image_size(folder, values))
+    vision_config = replace(
+        vision_config_from(tensors, image_size(folder, values)),
+        trained_resolutions=trained_resolutions(values),
+    )
     _check_stated(vision_config, values)
     return FastVLMConfig(
         vision_config=vision_config,
@@ -221,6 +225,17 @@ def image_size(folder: Path, values: Json) -> tuple[int, int]:
         side = crop.get("shortest_edge")
         return crop.get("height", side), crop.get("width", side)
     return crop, crop
+
+
+def trained_resolutions(values: Json) -> tuple[int, ...]:
+    """Sides of the squares that training saw, where config.json lists them."""
+    stated = values.get("trained_resolutions") or ()
+    if not isinstance(stated, list | tuple):
+        raise ConfigError(
+            f"config.json has trained_resolutions {stated!r}; expected a list of sides "
+            "in pixels."
+        )
+    return tuple(stated)
 
 
 def _text_values(values: Json) -> Json:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .batch_request import Outcome, Request
     from .caches import CacheStats
     from .chat import Chat
+    from .dial import ImageInput
     from .engine import FastVLM, load
     from .generate import GenerationResult, TextStream, Timings
     from .options import GenerationOptions
@@ -49,6 +50,7 @@ __all__ = [
     "GenerationResult",
     "HubError",
     "ImageError",
+    "ImageInput",
     "JobError",
     "MemoryBudgetError",
     "OptionError",
@@ -68,6 +70,7 @@ _HOMES = {
     "FastVLM": "engine",
     "GenerationOptions": "options",
     "GenerationResult": "generate",
+    "ImageInput": "dial",
     "Outcome": "batch_request",
     "Request": "batch_request",
     "TextStream": "generate",

@@ -204,6 +204,7 @@ class Batch:
                 engine.config,
                 options,
                 len(prepared.prefix),
+                prepared.images,
             ),
             min(options.max_tokens, room),
             None,
@@ -328,9 +329,9 @@ def fill_up(needed: dict[str, Picture], ahead: Iterable[Picture]) -> list[Pictur
     """The pictures needed, and so many of others that no run of the tower is longer."""
     chosen = dict(needed)
     for picture in ahead:
-        size = picture.look.size
-        beside = sum(each.look.size == size for each in chosen.values())
-        if beside % at_once(size):
+        shape = picture.look.shape
+        beside = sum(each.look.shape == shape for each in chosen.values())
+        if beside % at_once(picture.look):
             chosen.setdefault(picture.digest, picture)
     return list(chosen.values())
 

@@ -1,7 +1,7 @@
 """A conversation in a file: its turns, and its pictures as the model saw them.
 
-safetensors: pixels (H, W, 3) uint8 of each picture, and the turns as JSON in the
-metadata. The original pictures are not needed to go on, and the KV is not in it.
+safetensors: pixels of each picture (uint8, of `Look.shape`), and the turns as JSON in
+the metadata. The original pictures are not needed to go on, and the KV is not in it.
 """
 
 import dataclasses
@@ -118,8 +118,12 @@ def _turn_from_json(told: dict[str, Any], pixels: Iterator[Any]) -> Turn:
 def _picture(pixels: Any, look: dict[str, Any]) -> Picture:
     """Pixels as they were prepared: anything else would not be what was seen."""
     height, width = look["size"]
-    if getattr(pixels, "shape", None) != (height, width, 3) or pixels.dtype != np.uint8:
-        raise ValueError("a picture is missing or not of its size")
-    return Picture.of_pixels(
-        pixels, Look((height, width), look["mode"], look.get("exact") is True)
+    seen = Look(
+        (height, width),
+        look["mode"],
+        look.get("exact") is True,
+        look.get("anyres") is True,
     )
+    if getattr(pixels, "shape", None) != seen.shape or pixels.dtype != np.uint8:
+        raise ValueError("a picture is missing or not of its size")
+    return Picture.of_pixels(pixels, seen)

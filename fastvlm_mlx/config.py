@@ -72,16 +72,25 @@ class VisionConfig:
     layer_norm_eps: float = 1e-5
     # k per stage, or none at all: a stage's stream is carried times 2^-k
     stream_shifts: tuple[int, ...] = field(default=(), metadata={"smallest": 0})
+    # sides of all squares that training saw; none listed is image_size alone
+    trained_resolutions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_fields(self)
         _check_stages(self)
         self.token_grid(self.image_size)
+        for side in self.trained_resolutions:
+            self.token_grid((side, side))
 
     @property
     def stride(self) -> int:
         """Pixels per visual token along one side: 64 for five stages."""
         return 4 << (len(self.layers) - 1)
+
+    @property
+    def trained_sizes(self) -> set[tuple[int, int]]:
+        """(H, W) of the pictures that training saw, in pixels."""
+        return {self.image_size, *((side, side) for side in self.trained_resolutions)}
 
     def stream_eps(self, index: int) -> float:
         """The eps of LayerNorm in a stage, on the scale of the stage's stream."""

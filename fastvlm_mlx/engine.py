@@ -4,20 +4,21 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import backend, blas, budget, plan
+from . import backend, blas, budget, dial, plan
 from .backend import device_lock, mx
 from .batch import Batch, Given
 from .batch_request import Outcome
 from .caches import Caches, CacheStats
 from .chat import Chat, listed
 from .config import FastVLMConfig, load_config
-from .errors import CacheError, ConfigError, OptionError, PromptError
+from .errors import CacheError, PromptError
 from .generate import GenerationResult, TextStream, generate_step, make_sampler
 from .identity import model_identity
-from .image import ImageSource
+from .image import ImageSource, PictureFile, read_file, upright_size
 from .image_encoder import ImageEncoder
 from .kv_cache import check_bits
 from .memory import prefill_step
@@ -36,6 +37,7 @@ from .weights import load_model
 _log = logging.getLogger(__name__)
 
 Images: TypeAlias = ImageSource | Sequence[ImageSource] | None
+Looked: TypeAlias = tuple[ImageSource | PictureFile | Picture, Look]
 
 
 class FastVLM:
@@ -65,7 +67,7 @@ class FastVLM:
         self._machine = budget.this_machine(model.embed_dtype, limit)
         self._weights_bytes = model.weights_bytes
         self.caches = Caches(cache_bytes, cache_folder, lambda: self._encoder_identity)
-        self.encoder = ImageEncoder(model, self.caches.features)
+        self.encoder = ImageEncoder(model, self.caches.features, self._views_together)
         backend.configure()
 
     def generate(
@@ -85,7 +87,8 @@ class FastVLM:
             prompt: the question.
             system: replaces the checkpoint's system prompt.
             **options: the fields of GenerationOptions. `resolution` may also be one
-                number or a text such as "512x768", `stop` one string.
+                number or a text such as "512x768", "auto" or "auto:1536", `stop` one
+                string.
 
         Raises:
             FastVLMError: see `fastvlm_mlx.errors`.
@@ -143,10 +146,14 @@ class FastVLM:
         lap: Lap = lambda _: None,
     ) -> Opened:
         """The part of `prepare` that needs no model; several threads may be at it."""
-        prompt = self._build(messages, images, options)
+        dial.check(self.config, options)
+        looked = [self._looked(image, options) for image in images]
+        looks = [look for _, look in looked]
+        prompt = self._build(messages, looks, options)
         lap("tokenize")
-        pictures = [self.open_picture(image, options, lap) for image in images]
-        return Opened(prompt, options, tuple(pictures))
+        pictures = [self._open(source, look, lap) for source, look in looked]
+        inputs = [dial.image_input(self.config.vision_config, look) for look in looks]
+        return Opened(prompt, options, tuple(pictures), tuple(inputs))
 
     def known_prefix(self, opened: Opened) -> Prefix:
         """The beginning that was read before; the last position is always read."""
@@ -171,6 +178,7 @@ class FastVLM:
             request.options,
             watch.timings,
             reused=len(request.prefix),
+            images=request.images,
             on_finish=reading.finish,
             on_result=on_result,
         )
@@ -182,9 +190,7 @@ class FastVLM:
         lap: Lap = lambda _: None,
     ) -> Picture:
         """A picture, known by its digest, that several requests may use."""
-        if isinstance(image, Picture):
-            return image
-        return self.caches.pictures.open(image, self._look(options), lap)
+        return self._open(*self._looked(image, options), lap)
 
     def chat(self, system: str | None = None, **options: Any) -> Chat:
         """Begin a conversation.
@@ -278,15 +284,23 @@ class FastVLM:
     def _check_memory(
         self,
         prompt: Prompt,
-        sizes: Sequence[tuple[int, int]],
+        looks: Sequence[Look],
         options: GenerationOptions,
     ) -> None:
         """Refuse what takes too much; pictures are encoded one after another."""
         positions = min(len(prompt) + options.max_tokens, self.config.max_length)
-        largest = max(sizes, key=lambda size: size[0] * size[1], default=None)
         step = self._prefill_step(len(prompt), options)
-        work = plan.Work(largest, positions, prefill_step=step)
-        plan.check(self.config, self._weights_bytes, work, self._machine)
+        talk = plan.Work(None, positions, prefill_step=step)
+        works = {replace(talk, resolution=e.size, views=e.views) for e in looks}
+        for work in works or {talk}:
+            plan.check(self.config, self._weights_bytes, work, self._machine)
+
+    def _views_together(self, look: Look) -> int:
+        """Views of a picture that may be encoded at a time."""
+        work = plan.Work(look.size, 0, views=look.views)
+        return plan.views_together(
+            self.config, self._weights_bytes, work, self._machine
+        )
 
     def _prefill_step(self, positions: int, options: GenerationOptions) -> int:
         text, item_bytes = self.config.text_config, self.model.embed_dtype.size
@@ -295,36 +309,37 @@ class FastVLM:
     def _build(
         self,
         messages: Sequence[Message],
-        images: Sequence[ImageSource | Picture],
+        looks: Sequence[Look],
         options: GenerationOptions,
     ) -> Prompt:
         """The prompt, its pictures counted but not yet opened."""
-        given = self._look(options)
-        if options.resolution:
-            self._num_tokens(given.size)  # wrong even where no picture is
-        looks = [each.look if isinstance(each, Picture) else given for each in images]
-        lengths = [self._num_tokens(look.size) for look in looks]
+        lengths = [dial.positions(self.config, look) for look in looks]
         prompt = self.tokenizer.build(messages, lengths)
         self._check_cache(prompt, options)
-        self._check_memory(prompt, [look.size for look in looks], options)
+        self._check_memory(prompt, looks, options)
         return prompt
 
-    def _look(self, options: GenerationOptions) -> Look:
-        size = options.resolution or self.config.vision_config.image_size
-        mode = options.image_mode or self.config.image_mode
-        return Look(size, mode, options.exact_pixels)
+    def _looked(
+        self, image: ImageSource | Picture, options: GenerationOptions
+    ) -> Looked:
+        """A picture and how it is looked at; its file is read if its size decides."""
+        if isinstance(image, Picture):
+            return image, image.look
+        source: ImageSource | PictureFile = image
+        size = None
+        if dial.depends_on_picture(options):
+            source = read_file(image) or image  # what is measured is what is decoded
+            size = upright_size(source)
+        look = dial.choose_look(self.config, options, size)
+        dial.positions(self.config, look)  # no picture is opened to be refused
+        return source, look
 
-    def _num_tokens(self, size: tuple[int, int]) -> int:
-        try:
-            tokens = self.config.vision_config.num_tokens(size)
-        except ConfigError as error:
-            raise OptionError(str(error)) from None
-        if tokens >= self.config.max_length:
-            raise PromptError(
-                f"A picture of {size[0]}x{size[1]} takes {tokens} positions; the model "
-                f"has {self.config.max_length}. Lower the resolution."
-            )
-        return tokens
+    def _open(
+        self, source: ImageSource | PictureFile | Picture, look: Look, lap: Lap
+    ) -> Picture:
+        if isinstance(source, Picture):
+            return source
+        return self.caches.pictures.open(source, look, lap)
 
     def _tokens(
         self, request: Prepared, reading: Reading, watch: Stopwatch

@@ -13,6 +13,7 @@ from typing import Literal, Self, TypeVar, cast
 
 from .backend import mx, runs_ahead, start
 from .config import FastVLMConfig
+from .dial import ImageInput
 from .language import KVCache
 from .mlx_lm_door import mlx_lm
 from .model import FastVLMModel
@@ -62,9 +63,15 @@ class GenerationResult:
     stop: str | None  # the end token or stop string that ended the answer
     prompt_tokens: int  # positions, a picture counted in full
     image_tokens: int  # of them, visual tokens
+    images: tuple[ImageInput, ...] = ()  # how each picture was looked at, in order
     reused_tokens: int = 0  # of them, read by an earlier request
     timings: Timings
     peak_memory: int  # bytes
+
+    @property
+    def outside_training(self) -> bool:
+        """Whether a picture was looked at as in no picture of training."""
+        return any(image.outside_training for image in self.images)
 
     @property
     def prompt_tps(self) -> float:
@@ -185,9 +192,11 @@ class Answer:
         config: FastVLMConfig,
         options: GenerationOptions,
         reused: int = 0,
+        images: tuple[ImageInput, ...] = (),
     ) -> None:
-        """`reused` positions of the prompt were read before."""
+        """`reused` positions of the prompt were read before; `images` are its own."""
         self._prompt = prompt
+        self._images = images
         self._reused = reused
         self._tokenizer = tokenizer
         self._end_ids = frozenset(config.eos_token_ids)
@@ -232,6 +241,7 @@ class Answer:
             stop=self._stop,
             prompt_tokens=len(self._prompt),
             image_tokens=sum(length for _, length in self._prompt.image_spans),
+            images=self._images,
             reused_tokens=self._reused,
             timings=timings,
             peak_memory=mx.get_peak_memory(),
@@ -267,15 +277,17 @@ class TextStream:
         timings: Callable[[], Timings],
         *,
         reused: int = 0,
+        images: tuple[ImageInput, ...] = (),
         on_finish: Callable[[Sequence[int]], None] | None = None,
         on_result: Callable[["GenerationResult"], None] = lambda _: None,
     ) -> None:
-        """`reused` positions of the prompt were read before; `on_finish` gets the
+        """`reused` positions of the prompt were read before, `images` are how its
+        pictures were looked at; `on_finish` gets the
         tokens that were generated, the end token included, when the answer ends,
         unless a step of it failed; `on_result` gets the result in any case.
         """
         self._tokens = tokens
-        self._answer = Answer(prompt, tokenizer, config, options, reused)
+        self._answer = Answer(prompt, tokenizer, config, options, reused, images)
         self._on_finish = on_finish or _keep_nothing
         self._on_result = on_result
         self._timings = timings

@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from .config import IMAGE_MODES, ImageMode
+from .config import ImageMode
 from .errors import ImageError, OptionError
 
 ImageSource: TypeAlias = (
@@ -35,6 +35,8 @@ ImageSource: TypeAlias = (
     | Future[Image.Image]
 )
 Pixels: TypeAlias = NDArray[np.uint8]
+Fit: TypeAlias = ImageMode | Literal["stretch"]
+"""How a picture comes to fill a frame; "stretch" is for a frame of nearly its shape."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ DECODE_MARGIN = 1.75
 decoded smaller. On photographs the pixels then differ from those of the whole picture
 by less than 1 of 255 on average, and 99.9 % of them by at most 8
 (benchmarks/README.md)."""
+
+TILES = 2
+"""AnyRes cuts a picture into so many rows and columns (FastVLM, arXiv 2412.13303)."""
 
 _STRIPE_BYTES = 1 << 20
 """Memory for the rows padded at a time: no frame of the original's size is built."""
@@ -85,12 +90,14 @@ _ON_ITS_SIDE = tuple(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 """Turns that exchange height and width."""
 
 
-def read_file(source: ImageSource) -> PictureFile | None:
+def read_file(source: ImageSource | PictureFile) -> PictureFile | None:
     """The bytes of a picture file, undecoded; None if the source is no file.
 
     Raises:
         ImageError: the file cannot be read.
     """
+    if isinstance(source, PictureFile):
+        return source
     if isinstance(source, bytes | bytearray | memoryview):
         return PictureFile(bytes(source), "the image data")
     if isinstance(source, str | os.PathLike):
@@ -101,7 +108,7 @@ def read_file(source: ImageSource) -> PictureFile | None:
 def open_image(
     source: ImageSource | PictureFile,
     size: tuple[int, int] | None = None,
-    mode: ImageMode = "pad",
+    mode: Fit = "pad",
 ) -> Image.Image:
     """Decode a picture, turn it upright and make it RGB.
 
@@ -125,16 +132,34 @@ def open_image(
         return _open(source, size, mode)
 
 
+def upright_size(source: ImageSource | PictureFile) -> tuple[int, int]:
+    """(H, W) of a picture in pixels, by its header; nothing is decoded.
+
+    Raises:
+        ImageError: as `open_image`, where the header shows it.
+    """
+    with warnings.catch_warnings():  # Pillow's, about metadata
+        warnings.simplefilter("ignore")
+        file = read_file(source)
+        if file is not None:
+            image = _header(file)
+        elif isinstance(source, Image.Image):
+            image = _checked(source, "the image")
+        else:
+            image = _open(source, None, "pad")
+        width, height = image.size
+        return (width, height) if _turn(image) in _ON_ITS_SIDE else (height, width)
+
+
 def open_ahead(
     sources: Sequence[ImageSource],
-    size: tuple[int, int],
-    mode: ImageMode,
+    frame: Callable[[ImageSource | PictureFile], tuple[tuple[int, int], Fit]],
     exact: bool = False,
 ) -> list[Future[Image.Image]]:
     """Bring pictures to the model's size in a thread, while the model is loaded.
 
     Args:
-        size: (H, W) in pixels.
+        frame: (H, W) in pixels for a picture, and how it comes to fill that.
         exact: decode even the largest JPEG in full.
 
     Returns:
@@ -146,7 +171,9 @@ def open_ahead(
     def run() -> None:
         for source, future in zip(sources, futures, strict=True):
             try:
-                image = open_image(source, None if exact else size, mode)
+                file = read_file(source) or source
+                size, mode = frame(file)
+                image = open_image(file, None if exact else size, mode)
                 future.set_result(Image.fromarray(prepare(image, size, mode)))
             except Exception as error:
                 future.set_exception(error)
@@ -157,7 +184,7 @@ def open_ahead(
 
 
 def _open(
-    source: ImageSource | PictureFile, size: tuple[int, int] | None, mode: ImageMode
+    source: ImageSource | PictureFile, size: tuple[int, int] | None, mode: Fit
 ) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _checked(_from_array(source), "the array")
@@ -165,32 +192,51 @@ def _open(
         return _upright_rgb(_checked(source, "the image"), "the image")
     if isinstance(source, Future):
         return source.result()
-    file = source if isinstance(source, PictureFile) else read_file(source)
+    file = read_file(source)
     if file is not None:
-        return _from_file(file, size, mode)
+        return _decoded(_header(file), file.name, size, mode)
     raise ImageError(
         f"An image cannot be a {type(source).__name__}; "
         "expected a path, bytes, a PIL image or a NumPy array."
     )
 
 
-def prepare(image: Image.Image, size: tuple[int, int], mode: ImageMode) -> Pixels:
+def prepare(image: Image.Image, size: tuple[int, int], mode: Fit) -> Pixels:
     """Bring an RGB image to the model's size.
 
     Args:
         image: any size, mode "RGB".
         size: (H, W) in pixels.
         mode: "pad" centres the whole picture on black; "crop" fills the frame and
-            cuts what stands out.
+            cuts what stands out; "stretch" resizes each side to the frame's.
 
     Returns:
         (H, W, 3) uint8.
     """
-    if mode not in IMAGE_MODES:
-        raise OptionError(f"image_mode is {mode!r}; expected one of {IMAGE_MODES}.")
-    fit: Callable[[Image.Image, int, int], Image.Image]
-    fit = _pad if mode == "pad" else _crop
-    return np.asarray(fit(image, *size))
+    fits: dict[Fit, Callable[[Image.Image, int, int], Image.Image]]
+    fits = {"pad": _pad, "crop": _crop, "stretch": _stretch}
+    if mode not in fits:
+        raise OptionError(f"image_mode is {mode!r}; expected one of {(*fits,)}.")
+    return np.asarray(fits[mode](image, *size))
+
+
+def overview_and_tiles(image: Image.Image, size: tuple[int, int], mode: Fit) -> Pixels:
+    """The picture whole, and cut into tiles after it was brought to twice the size.
+
+    Overview first, then tiles row by row, as LLaVA's `anyres` has them. All are made
+    in the same mode; LLaVA's squeezes its overview and shrinks before it pads.
+
+    Args:
+        size: (H, W) in pixels, of each.
+
+    Returns:
+        (5, H, W, 3) uint8.
+    """
+    height, width = size
+    whole = prepare(image, (TILES * height, TILES * width), mode)
+    rows = whole.reshape(TILES, height, TILES, width, 3).swapaxes(1, 2)
+    tiles = rows.reshape(TILES**2, height, width, 3)
+    return np.concatenate([prepare(image, size, mode)[None], tiles])
 
 
 def _pad(image: Image.Image, height: int, width: int) -> Image.Image:
@@ -232,6 +278,11 @@ def _covering(
     if height * image_width >= width * image_height:
         return height * image_width // image_height, height
     return width, width * image_height // image_width
+
+
+def _stretch(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Resize rows and columns, each by its own factor."""
+    return _resize_columns(_resize_rows(image, image.width, width), height)
 
 
 def _resize_rows(image: Image.Image, frame_width: int, width: int) -> Image.Image:
@@ -321,9 +372,8 @@ def _reason(error: Exception) -> object:
     return getattr(error, "strerror", None) or error
 
 
-def _from_file(
-    file: PictureFile, size: tuple[int, int] | None, mode: ImageMode
-) -> Image.Image:
+def _header(file: PictureFile) -> Image.Image:
+    """A picture of which only the header was read, and its size found usable."""
     data, name = file.data, file.name
     if not data:
         raise ImageError(f"{name} is empty; expected a picture file.")
@@ -338,7 +388,13 @@ def _from_file(
         raise ImageError(f"{name} is too large: {error}") from None
     except Exception as error:  # decoders raise nearly anything on damaged headers
         raise ImageError(f"{name} has a damaged header: {error}.") from None
-    _checked(image, name)
+    return _checked(image, name)
+
+
+def _decoded(
+    image: Image.Image, name: str, size: tuple[int, int] | None, mode: Fit
+) -> Image.Image:
+    """Decode, no larger than the frame needs, and turn upright."""
     if size is None or not _decode_smaller(image, size, mode):
         return _upright_rgb(image, name)
     turn = _turn(image)
@@ -348,9 +404,7 @@ def _from_file(
     return _upright_rgb(image, name)
 
 
-def _symmetric(
-    image_size: tuple[int, int], size: tuple[int, int], mode: ImageMode
-) -> bool:
+def _symmetric(image_size: tuple[int, int], size: tuple[int, int], mode: Fit) -> bool:
     """Whether as much is cut on the left as on the right, and above as below.
 
     Black is: a share is only taken if it divides what is left of and above the picture.
@@ -361,10 +415,10 @@ def _symmetric(
     """
     width, height = _covering(*image_size, *size)
     odd = (width - size[1]) % 2 or (height - size[0]) % 2
-    return mode == "pad" or not odd
+    return mode != "crop" or not odd
 
 
-def _decode_smaller(image: Image.Image, size: tuple[int, int], mode: ImageMode) -> bool:
+def _decode_smaller(image: Image.Image, size: tuple[int, int], mode: Fit) -> bool:
     """Let a JPEG's decoder drop what the frame has no room for.
 
     It leaves out the higher frequencies of each 8x8 block, which costs nothing;

@@ -1,16 +1,23 @@
-"""Pictures to embeddings, each picture once, those of one size together."""
+"""Pictures to embeddings, each picture once, those of one size together.
+
+A picture seen with AnyRes is several views of one size; their tokens follow one
+another, the overview's first.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .backend import device_lock, mx, start
 from .feature_cache import FeatureCache
 from .model import FastVLMModel
-from .picture import Lap, Picture
+from .picture import Lap, Look, Picture
 
 ENCODED_AT_ONCE = 1 << 20
 """Pixels for one run of the tower: a picture of 1024x1024 keeps any device busy."""
+
+
+ViewsTogether = Callable[[Look], int]
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,16 @@ class EncodedPicture:
 class ImageEncoder:
     """Encoder and projector, behind the cache of what they made before."""
 
-    def __init__(self, model: FastVLMModel, features: FeatureCache) -> None:
+    def __init__(
+        self,
+        model: FastVLMModel,
+        features: FeatureCache,
+        together: ViewsTogether = lambda look: look.views,
+    ) -> None:
+        """`together` says how many views of a picture may be encoded at a time."""
         self._model = model
         self._features = features
+        self._together = together
         self.encoded = 0  # pictures, over all requests
 
     def encode(
@@ -83,8 +97,13 @@ class ImageEncoder:
     def _encode_group(
         self, group: Sequence[Picture], use_cache: bool, lap: Lap
     ) -> dict[str, EncodedPicture]:
-        pixels = [mx.array(picture.pixels(lap)) for picture in group]
-        features, embeds = self._run(mx.stack(pixels), lap)
+        look = group[0].look
+        pixels = mx.stack([mx.array(picture.pixels(lap)) for picture in group])
+        views = pixels.reshape(-1, *look.size, 3)
+        features, embeds = self._run_in_parts(views, look, lap)
+        features = features.reshape(len(group), -1, features.shape[-1])
+        embeds = embeds.reshape(len(group), -1, embeds.shape[-1])
+        self.encoded += len(group)
         made = {}
         for row, picture in enumerate(group):
             digest, own = picture.digest, (embeds[row], features[row : row + 1])
@@ -93,6 +112,20 @@ class ImageEncoder:
             if use_cache:
                 self._features.put(digest, own[0])
         return made
+
+    def _run_in_parts(
+        self, views: mx.array, look: Look, lap: Lap
+    ) -> tuple[mx.array, mx.array]:
+        """All views at once, or those of one picture as the memory allows."""
+        step = len(views) if len(views) > look.views else self._together(look)
+        if step >= len(views):
+            return self._run(views, lap)
+        parts = []
+        for first in range(0, len(views), step):
+            parts.append(self._run(views[first : first + step], lap))
+            mx.eval(*parts[-1])  # or several would be under way, and in memory
+        features, embeds = zip(*parts, strict=True)
+        return mx.concatenate([*features]), mx.concatenate([*embeds])
 
     def _run(self, pixels: mx.array, lap: Lap) -> tuple[mx.array, mx.array]:
         """(B, H, W, 3) uint8 through the tower, (B, N, C), and the projector."""
@@ -103,21 +136,20 @@ class ImageEncoder:
         embeds = self._model.project(features)
         start(embeds)
         lap("project")
-        self.encoded += len(pixels)
         return features, embeds
 
 
 def encoding_groups(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
     """Pictures that go through the tower together: of one size, and not too many."""
-    by_size: dict[tuple[int, int], list[Picture]] = defaultdict(list)
+    by_shape: dict[tuple[int, ...], list[Picture]] = defaultdict(list)
     for picture in pictures:
-        by_size[picture.look.size].append(picture)
-    for size, group in by_size.items():
-        most = at_once(size)
+        by_shape[picture.look.shape].append(picture)
+    for group in by_shape.values():
+        most = at_once(group[0].look)
         for first in range(0, len(group), most):
             yield group[first : first + most]
 
 
-def at_once(size: tuple[int, int]) -> int:
-    """How many pictures of (H, W) go through the tower together."""
-    return max(1, ENCODED_AT_ONCE // (size[0] * size[1]))
+def at_once(look: Look) -> int:
+    """How many pictures of this shape go through the tower together."""
+    return max(1, ENCODED_AT_ONCE // (look.views * look.size[0] * look.size[1]))

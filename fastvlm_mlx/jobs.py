@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -333,6 +333,8 @@ def _line(task: Task, outcome: Outcome) -> dict[str, Any]:
         "stop": result.stop,
         "prompt_tokens": result.prompt_tokens,
         "image_tokens": result.image_tokens,
+        "images": [asdict(image) for image in result.images],
+        "outside_training": result.outside_training,
         "tokens": len(result.token_ids),
     }
 

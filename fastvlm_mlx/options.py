@@ -14,6 +14,13 @@ GROUP_SIZES = (32, 64, 128)
 """How many keys or values may share a scale (mlx.core.quantize)."""
 
 
+@dataclass(frozen=True)
+class Auto:
+    """A resolution chosen for each picture by its size ("auto", "auto:1536")."""
+
+    at_most: int | None = None  # pixels of a side; None is the largest trained with
+
+
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions:
     """How to look, how to sample and when to stop.
@@ -31,7 +38,11 @@ class GenerationOptions:
     top_k: int = 0  # keep this many tokens; 0 keeps all
     seed: int | None = None
 
-    resolution: tuple[int, int] | None = None  # (H, W); None is the checkpoint's own
+    # (H, W), or by each picture's size; None is the checkpoint's own
+    resolution: tuple[int, int] | Auto | None = None
+    max_visual_tokens: int | None = None  # of each picture; Auto keeps to it
+    keep_aspect: bool = False  # frames of the pictures' own shape, no black bars
+    anyres: bool = False  # an overview and 2x2 tiles: 5 times the tokens
     image_mode: ImageMode | None = None  # None is the checkpoint's own
     exact_pixels: bool = False  # decode even the largest JPEG in full
 
@@ -51,13 +62,42 @@ class GenerationOptions:
         self._require("stop", tuple, _are_texts, "strings that are not empty")
         if self.seed is not None:
             self._require("seed", Integral, lambda n: 0 <= n < 1 << 64, "in [0, 2**64)")
-        if self.resolution is not None:
+        self._check_looking()
+        self._check_memory()
+
+    def _check_looking(self) -> None:
+        if self.resolution is not None and not isinstance(self.resolution, Auto):
             self._require("resolution", tuple, _are_sides, "(height, width) in pixels")
         if self.image_mode is not None:
             modes = " or ".join(IMAGE_MODES)
             self._require("image_mode", str, lambda mode: mode in IMAGE_MODES, modes)
-        self._require("exact_pixels", bool, lambda _: True, "True or False")
-        self._check_memory()
+        for name in ("exact_pixels", "keep_aspect", "anyres"):
+            self._require(name, bool, lambda _: True, "True or False")
+        if self.max_visual_tokens is not None:
+            self._require("max_visual_tokens", Integral, lambda n: n >= 1, "at least 1")
+        self._check_dial()
+
+    def _check_dial(self) -> None:
+        """Refuse what two settings would decide."""
+        resolution = self.resolution
+        if self.max_visual_tokens is not None and not isinstance(resolution, Auto):
+            raise OptionError(
+                f"max_visual_tokens is {self.max_visual_tokens} and resolution "
+                f"{_named(resolution)}; expected resolution auto, which keeps to it."
+            )
+        if not self.keep_aspect:
+            return
+        if isinstance(resolution, tuple) and resolution[0] != resolution[1]:
+            raise OptionError(
+                f"keep_aspect takes the shape from the picture and resolution "
+                f"{_named(resolution)} states one; expected one of them, or the longer "
+                "side alone."
+            )
+        if self.image_mode is not None:
+            raise OptionError(
+                f"keep_aspect fills the frame and image_mode {self.image_mode!r} says "
+                "how to fit another one; expected one of them."
+            )
 
     def _check_memory(self) -> None:
         self._require("use_cache", bool, lambda _: True, "True or False")
@@ -90,7 +130,7 @@ class GenerationOptions:
     @classmethod
     def of(cls, **given: Any) -> Self:
         """From what a caller writes: `stop` may be one string, and `resolution` one
-        number or a text such as "512x768".
+        number or a text such as "512x768", "auto" or "auto:1536".
         """
         known = option_names()
         unknown = sorted(given.keys() - known)
@@ -103,7 +143,7 @@ class GenerationOptions:
         if isinstance(stop, str | list):
             given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
         if isinstance(resolution, int | str):
-            given["resolution"] = parse_resolution(str(resolution))
+            given["resolution"] = _dialled(str(resolution))
         elif isinstance(resolution, list):
             given["resolution"] = tuple(resolution)
         return cls(**given)
@@ -112,6 +152,19 @@ class GenerationOptions:
 def option_names() -> set[str]:
     """The fields of GenerationOptions."""
     return {field.name for field in fields(GenerationOptions)}
+
+
+def _dialled(text: str) -> tuple[int, int] | Auto:
+    """Auto, or (height, width) in pixels."""
+    found = re.fullmatch(r"auto(?::([0-9]{1,9}))?", text)
+    if found:
+        return Auto(int(found[1]) if found[1] else None)
+    if text.startswith("auto"):
+        raise OptionError(
+            f"resolution is {text[:40]!r}; expected auto, or auto and the longest side "
+            "such as auto:1536."
+        )
+    return parse_resolution(text)
 
 
 def parse_resolution(text: str) -> tuple[int, int]:
@@ -124,6 +177,12 @@ def parse_resolution(text: str) -> tuple[int, int]:
             "or height x width such as 512x768."
         )
     return int(found[1]), int(found[2] or found[1])
+
+
+def _named(resolution: tuple[int, int] | Auto | None) -> str:
+    if isinstance(resolution, tuple):
+        return f"{resolution[0]}x{resolution[1]}"
+    return "not given" if resolution is None else "auto"
 
 
 def _are_texts(values: tuple[object, ...]) -> bool:

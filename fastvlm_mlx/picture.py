@@ -12,22 +12,50 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from .config import ImageMode
-from .image import ImageSource, PictureFile, Pixels, open_image, prepare, read_file
+from .image import (
+    TILES,
+    Fit,
+    ImageSource,
+    PictureFile,
+    Pixels,
+    open_image,
+    overview_and_tiles,
+    prepare,
+    read_file,
+)
 
 Lap = Callable[[str], None]
 """Called with the name of a part of Timings when it ends."""
 
 _REMEMBERED_FILES = 4096
 
+ANYRES_VIEWS = 1 + TILES**2
+
 
 @dataclass(frozen=True)
 class Look:
     """Everything besides the file that decides the prepared pixels."""
 
-    size: tuple[int, int]  # (H, W) in pixels
-    mode: ImageMode
+    size: tuple[int, int]  # (H, W) in pixels, of each view
+    mode: Fit
     exact: bool = False  # every pixel of a large JPEG is decoded
+    anyres: bool = False  # an overview, then the tiles of twice the size
+
+    @property
+    def views(self) -> int:
+        """Pictures of `size` that the encoder sees."""
+        return ANYRES_VIEWS if self.anyres else 1
+
+    @property
+    def whole_size(self) -> tuple[int, int]:
+        """(H, W) that the picture is prepared at: of all tiles together."""
+        scale = TILES if self.anyres else 1
+        return scale * self.size[0], scale * self.size[1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the prepared pixels: (H, W, 3), or (views, H, W, 3)."""
+        return (self.views, *self.size, 3) if self.anyres else (*self.size, 3)
 
 
 class Picture:
@@ -42,7 +70,7 @@ class Picture:
         self._file = file
 
     def pixels(self, lap: Lap) -> Pixels:
-        """(H, W, 3) uint8."""
+        """(H, W, 3) uint8; with AnyRes (views, H, W, 3), the overview first."""
         if self._pixels is None:
             assert self._file is not None
             self._pixels = _prepare(self._file, self.look, lap)
@@ -50,7 +78,7 @@ class Picture:
 
     @classmethod
     def of_pixels(cls, pixels: Pixels, look: Look) -> Self:
-        """A picture from (H, W, 3) uint8 that were prepared before."""
+        """A picture from pixels (uint8, of `look.shape`) that were prepared before."""
         return cls(pixel_digest(pixels), look, pixels, None)
 
 
@@ -61,7 +89,7 @@ class Pictures:
         self._digests: OrderedDict[tuple[str, Look], str] = OrderedDict()
         self._lock = threading.Lock()
 
-    def open(self, source: ImageSource, look: Look, lap: Lap) -> Picture:
+    def open(self, source: ImageSource | PictureFile, look: Look, lap: Lap) -> Picture:
         """Find out which picture this is.
 
         Raises:
@@ -87,15 +115,16 @@ class Pictures:
 
 
 def pixel_digest(pixels: Pixels) -> str:
-    """SHA-256 over the values and the shape of (H, W, 3) uint8."""
+    """SHA-256 over the values and the shape of prepared pixels."""
     digest = hashlib.sha256(f"{pixels.shape} ".encode())
     digest.update(pixels.tobytes())
     return digest.hexdigest()
 
 
 def _prepare(source: ImageSource | PictureFile, look: Look, lap: Lap) -> Pixels:
-    image = open_image(source, None if look.exact else look.size, look.mode)
+    image = open_image(source, None if look.exact else look.whole_size, look.mode)
     lap("load_image")
-    pixels = prepare(image, look.size, look.mode)
+    prepared = overview_and_tiles if look.anyres else prepare
+    pixels = prepared(image, look.size, look.mode)
     lap("preprocess")
     return pixels

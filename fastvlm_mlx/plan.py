@@ -39,6 +39,10 @@ _SCORES = 2.5
 """Scores of the tower's attention that are alive together: before and after softmax,
 and half a copy of queries, keys and values."""
 
+_VIEWS_SHARE = 4
+"""One part in so many of the memory is for all views of a picture together: a large
+view keeps a device busy alone, so nothing is lost where they do not fit."""
+
 _ROWS = 4
 """Times (D + I) numbers for every position of a prefill step."""
 
@@ -61,13 +65,16 @@ class Work:
     positions: int  # of one prompt with its pictures, and its answer
     batch: int = 1  # at a time
     prefill_step: int = PREFILL_STEP  # positions of a prompt at a time
+    views: int = 1  # of that resolution, of one picture
 
     def __str__(self) -> str:
         picture = (
-            f"{self.resolution[0]}x{self.resolution[1]}, " if self.resolution else ""
+            f"{self.resolution[0]}x{self.resolution[1]}" if self.resolution else ""
         )
+        views = f" in {self.views} views" if self.views > 1 else ""
         batch = f", {self.batch} at a time" if self.batch > 1 else ""
-        return f"{picture}{self.positions} positions{batch}"
+        comma = ", " if picture else ""
+        return f"{picture}{views}{comma}{self.positions} positions{batch}"
 
 
 LEAST_WORK = Work(None, _TALK)
@@ -89,11 +96,20 @@ class MemoryPlan:
         return self.weights + max(self.encode, self.kv_cache + self.prefill)
 
 
-def usual_work(config: FastVLMConfig) -> Work:
-    """A picture at the checkpoint's own resolution, and a short talk about it."""
-    size = config.vision_config.image_size
-    positions = config.vision_config.num_tokens(size) + _TALK
-    return Work(size, min(positions, config.max_length))
+def usual_work(
+    config: FastVLMConfig, size: Resolution | None = None, views: int = 1
+) -> Work:
+    """A picture, and a short talk about it.
+
+    Args:
+        size: (H, W) in pixels; None is the checkpoint's own.
+
+    Raises:
+        ConfigError: a size that the encoder does not take.
+    """
+    size = size or config.vision_config.image_size
+    positions = views * config.vision_config.num_tokens(size) + _TALK
+    return Work(size, min(positions, config.max_length), views=views)
 
 
 def mac_limit(gib: int) -> int:
@@ -117,7 +133,7 @@ def make_plan(
     encode = 0
     if work.resolution:
         one = _encode_bytes(config.vision_config, work.resolution, machine)
-        encode = work.batch * one
+        encode = work.batch * views_together(config, weights, work, machine) * one
     text = config.text_config
     return MemoryPlan(
         weights,
@@ -125,6 +141,17 @@ def make_plan(
         encode,
         _prefill_bytes(text, work, machine),
     )
+
+
+def views_together(
+    config: FastVLMConfig, weights: int, work: Work, machine: Machine
+) -> int:
+    """Views of a picture that go through the tower at a time: all of them, or one."""
+    if work.resolution is None or work.views == 1:
+        return 1
+    one = _encode_bytes(config.vision_config, work.resolution, machine)
+    room = min(machine.limit // _VIEWS_SHARE, machine.limit - weights)
+    return work.views if work.views * one <= room else 1
 
 
 def check(config: FastVLMConfig, weights: int, work: Work, machine: Machine) -> None:

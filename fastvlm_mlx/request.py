@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .backend import mx
+from .dial import ImageInput
 from .image_encoder import EncodedPicture
 from .model import FastVLMModel
 from .options import GenerationOptions
@@ -25,6 +26,7 @@ class Opened:
     prompt: Prompt
     options: GenerationOptions
     pictures: tuple[Picture, ...]
+    images: tuple[ImageInput, ...] = ()  # how each of them is looked at
 
     @functools.cached_property
     def keys(self) -> tuple[Key, ...]:
@@ -44,7 +46,7 @@ class Opened:
             index: encoded[self.pictures[index].digest]
             for index, *_ in pictures_after(self.prompt, len(prefix))
         }
-        return Prepared(self.prompt, self.options, self.keys, prefix, made)
+        return Prepared(self.prompt, self.options, self.keys, prefix, made, self.images)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Prepared:
     keys: tuple[Key, ...]  # what stands at each position of the prompt
     prefix: Prefix  # its beginning, read before; shorter than the prompt
     encoded: Mapping[int, EncodedPicture]  # by index, those that the prefix lacks
+    images: tuple[ImageInput, ...] = ()  # how each picture was looked at
 
     def inputs_embeds(self, model: FastVLMModel) -> mx.array:
         """The prompt after its prefix: (1, L, D)."""

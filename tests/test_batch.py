@@ -285,6 +285,37 @@ def test_pictures_go_through_the_tower_together(
     assert len(runs) == 1
 
 
+DIALS: tuple[Asked, ...] = (
+    {"resolution": 64, "anyres": True},
+    {"resolution": 192, "keep_aspect": True},
+    {"resolution": 128, "keep_aspect": True, "anyres": True},
+    {"resolution": "auto", "max_visual_tokens": 4},
+    {"resolution": "auto:256", "keep_aspect": True},
+    {"anyres": True},
+    {"resolution": "64x128"},
+    {},
+)
+
+
+def test_pictures_of_every_setting_in_one_batch(
+    vlm: FastVLM, pictures: list[Image.Image]
+) -> None:
+    """Squares, frames and views of unlike sizes, each as it would be alone."""
+    asked = [
+        {"prompt": QUESTION, "images": [picture], "max_tokens": 6, **dial}
+        for picture in pictures
+        for dial in DIALS
+    ]
+    found = vlm.batch(asked, batch_size=7)
+    vlm.caches.clear()
+    for outcome, each in zip(found, asked, strict=True):
+        assert shown(outcome) == alone(vlm, each)
+    results = [outcome.result for outcome in found if outcome.result]
+    assert {result.image_tokens for result in results} > {4, 5, 6, 20}
+    for result in results:
+        assert sum(image.tokens for image in result.images) == result.image_tokens
+
+
 def unopened(name: str, side: int) -> Picture:
     return Picture(name, Look((side, side), "pad"), None, None)
 

@@ -205,6 +205,30 @@ def test_pictures_of_different_looks_in_one_conversation(chat: Chat) -> None:
     assert chat.ask("And?").image_tokens == 1 + 6
 
 
+def test_a_picture_keeps_the_setting_of_its_turn(chat: Chat) -> None:
+    wide = shape(RED).resize((90, 60))
+    looks: list[dict[str, Any]] = [
+        {"resolution": 64, "anyres": True},
+        {"resolution": 192, "keep_aspect": True},
+        {"resolution": "auto", "max_visual_tokens": 4},
+    ]
+    for look, tokens in zip(looks, (5, 5 + 6, 5 + 6 + 4), strict=True):
+        result = chat.ask("Why?", image=wide, **look)
+        assert result.image_tokens == tokens
+    last = chat.ask("And?")
+    found = [(each.resolution, each.views, each.tokens) for each in last.images]
+    assert found == [((64, 64), 5, 5), ((128, 192), 1, 6), ((128, 128), 1, 4)]
+    assert [each.outside_training for each in last.images] == [True, True, False]
+    assert last.outside_training
+
+
+@pytest.mark.parametrize("more", [{}, {"keep_aspect": True}, {"anyres": True}])
+def test_no_picture_is_prepared_to_be_refused(chat: Chat, more: dict[str, Any]) -> None:
+    """64,000 pixels a side would be 12 GB of it."""
+    with pytest.raises(PromptError, match="of 64000x.* the model has 512"):
+        chat.ask("Why?", image=shape(RED), resolution=64_000, **more)
+
+
 # --- in a file --------------------------------------------------------------------
 
 
@@ -214,6 +238,7 @@ def test_a_saved_conversation_goes_on(
     chat.system = "Be brief."
     chat.ask("Why?", image=shape(RED))
     chat.ask("<image> or <image>?", image=[shape(BLUE), shape(RED)], resolution=64)
+    chat.ask("Why?", image=shape(BLUE), resolution=64, anyres=True, keep_aspect=True)
     chat.save(tmp_path / "talk")
     again = fresh.chat(max_tokens=4)
     again.load(tmp_path / "talk")

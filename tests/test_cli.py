@@ -193,13 +193,76 @@ def test_exact_pixels_is_a_word_alone(
 ) -> None:
     seen: list[bool] = []
 
-    def spy(sources: Any, size: Any, mode: Any, exact: bool) -> Any:
+    def spy(sources: Any, frame: Any, exact: bool) -> Any:
         seen.append(exact)
-        return open_ahead(sources, size, mode, exact)
+        return open_ahead(sources, frame, exact)
 
     monkeypatch.setattr("fastvlm_mlx.image.open_ahead", spy)
     assert cli.main(ask) == cli.main([*ask, "--exact-pixels"]) == 0
     assert seen == [False, True]
+
+
+def _parsed(value: str) -> Any:
+    return {"": True}.get(value, int(value) if value.isdigit() else value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "picture at 128x128, 4 visual tokens\n"),
+        ("--resolution 64", "picture at 64x64, 1 visual tokens, outside training"),
+        ("--anyres", "picture at 128x128 in 5 views, 20 visual tokens, outside tr"),
+        ("--keep-aspect --resolution 192", "picture at 128x192, 6 visual tokens, outs"),
+        ("--resolution auto --max-visual-tokens 4", "picture at 128x128, 4 visual"),
+        ("--resolution auto:256", "picture at 192x192, 9 visual tokens, outside tr"),
+    ],
+)
+def test_the_dial(
+    ask: list[str],
+    model: str,
+    picture_file: Path,
+    capsys: Captured,
+    words: str,
+    said: str,
+) -> None:
+    """Though the command has its pictures prepared before the model is there."""
+    assert cli.main([*ask, *words.split(), "--json", "--stats"]) == 0
+    out, err = capsys.readouterr()
+    assert said in err
+    found = json.loads(out)
+    assert found["outside_training"] is ("outside training" in err)
+    (image,) = found["images"]
+    assert image["tokens"] == found["image_tokens"]
+    assert "x".join(map(str, image["resolution"])) in said
+    given = {
+        word.removeprefix("--").replace("-", "_"): value
+        for word, value in re.findall(r"(--\S+)(?: ([^-]\S*))?", words)
+    }
+    options = {name: _parsed(value) for name, value in given.items()}
+    vlm = fastvlm_mlx.load(model)
+    expected = vlm.generate(picture_file, QUESTION, max_tokens=6, **options)
+    assert found["text"] == expected.text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--resolution auto:100", "auto:100; expected a positive multiple of 64"),
+        ("--resolution autos", "'autos'; expected auto, or"),
+        ("--max-visual-tokens 4", "expected resolution auto, which keeps to it"),
+        ("--resolution auto --max-visual-tokens 3", "takes 4 at the smallest"),
+        ("--resolution 64x128 --keep-aspect", "expected one of them"),
+        ("--image-mode crop --keep-aspect", "keep_aspect fills the frame"),
+        ("--resolution 640 --anyres", "527 positions, 500 of them pictures"),
+    ],
+)
+def test_a_dial_that_cannot_be(
+    ask: list[str], capsys: Captured, words: str, message: str
+) -> None:
+    assert cli.main([*ask, *words.split()]) != 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.search(message, err), err
 
 
 def test_several_pictures(ask: list[str], picture_file: Path, capsys: Captured) -> None:
@@ -805,7 +868,12 @@ def test_plan_as_json_follows_its_settings(capsys: Captured) -> None:
         assert found["limit"] == 10**9
         totals.append(found["mac"]["4"]["total"])
     assert totals[0] < min(totals[1:])
-    assert found["work"] == {"resolution": [1024, 1024], "positions": 9999, "batch": 9}
+    assert found["work"] == {
+        "resolution": [1024, 1024],
+        "views": 1,
+        "positions": 9999,
+        "batch": 9,
+    }
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,33 @@ def test_a_file_of_requests(
     assert "3 lines, 1 with an error; 3 in" in err
 
 
+def test_each_line_has_its_own_dial(
+    batch: Batch, picture_file: Path, tmp_path: Path, output: Path
+) -> None:
+    """The command's settings, where a line has none of its own."""
+    asked = {"prompt": QUESTION, "images": [str(picture_file)]}
+    lines = [
+        {"id": "views", **asked},
+        {"id": "frame", **asked, "resolution": 192, "keep_aspect": True},
+        {"id": "auto", **asked, "resolution": "auto", "anyres": False},
+        {"id": "less", **asked, "resolution": "auto", "max_visual_tokens": 3},
+    ]
+    path = tmp_path / "dials.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    assert batch(path, more=["--anyres"]) == 1
+    found = answers(output)
+    assert "takes 20 at the smallest" in found.pop("less")["error"]
+    seen = {
+        name: (*line["images"][0].values(), line["outside_training"])
+        for name, line in found.items()
+    }
+    assert seen == {
+        "views": ([64, 64], 5, 5, True, True),
+        "frame": ([128, 192], 5, 30, True, True),
+        "auto": ([128, 128], 1, 4, False, False),
+    }
+
+
 def test_the_same_command_again(
     batch: Batch, source: Path, output: Path, capsys: Captured
 ) -> None:

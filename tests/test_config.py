@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fastvlm_mlx.config import (
+    FASTVITHD,
     FORMAT_VERSION,
     STAMP,
     FastVLMConfig,
@@ -217,6 +218,9 @@ def test_an_impossible_number_is_named(name: str, key: str, value: object) -> No
         ),
         ({"hidden_size": 80}, "from 32 channels to 80; expected a multiple of 32"),
         ({"image_size": [128, 200]}, "128x200 does not fit.*multiples of 16"),
+        ({"trained_resolutions": [64, 100]}, "100x100 does not fit"),
+        ({"trained_resolutions": 64}, "trained_resolutions is 64"),
+        ({"trained_resolutions": [0]}, "trained_resolutions"),
         ({"image_size": [128]}, "image_size"),
         ({"image_size": [128, 128, 128]}, "image_size"),
         ({"image_size": 128}, "image_size"),
@@ -369,3 +373,10 @@ def test_a_frame_may_not_be_a_strip() -> None:
     """A strip would ask for the original's whole width times the strip's length."""
     with pytest.raises(ConfigError, match="at most 16 times"):
         VISION.token_grid((64, 64 * 17))
+
+
+def test_sizes_of_training() -> None:
+    """Its own, and the squares that are listed."""
+    assert FASTVITHD.trained_sizes == {(1024, 1024)}
+    several = dataclasses.replace(FASTVITHD, trained_resolutions=(256, 1024))
+    assert several.trained_sizes == {(256, 256), (1024, 1024)}

@@ -367,7 +367,7 @@ def test_an_empty_prompt_is_refused(
 
 
 def test_an_unknown_option_names_the_known_ones(vlm: FastVLM) -> None:
-    message = "unknown option max_new_tokens; expected exact_pixels, image_mode, .*"
+    message = "unknown option max_new_tokens; expected anyres, exact_pixels, .*"
     with pytest.raises(OptionError, match=message):
         vlm.generate(None, QUESTION, max_new_tokens=5)
 

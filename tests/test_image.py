@@ -23,8 +23,10 @@ from fastvlm_mlx.image import (
     PictureFile,
     open_ahead,
     open_image,
+    overview_and_tiles,
     prepare,
     read_file,
+    upright_size,
 )
 
 Array = NDArray[Any]
@@ -540,9 +542,66 @@ def test_modes_differ_on_an_oblong_and_agree_on_a_square() -> None:
 
 
 def test_an_unknown_mode_names_the_known_ones() -> None:
-    mode: Any = "stretch"
-    with pytest.raises(OptionError, match="'stretch'; expected one of .*pad.*crop"):
+    mode: Any = "squeeze"
+    with pytest.raises(OptionError, match="'squeeze'; expected one of .*pad.*crop"):
         prepare(noise(4, 4), (64, 64), mode)
+
+
+# --- frames and views -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(64, 128), (128, 64), (192, 192)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 90), (100, 57), (641, 479), (1500, 900)])
+def test_stretching_is_one_plain_resize(
+    shape: tuple[int, int], size: tuple[int, int]
+) -> None:
+    """To the bit, stripes or not."""
+    image = noise(*shape)
+    expected = image.resize(size[::-1], Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(prepare(image, size, "stretch"), expected)
+
+
+@pytest.mark.parametrize("mode", ["pad", "crop", "stretch"])
+def test_tiles_laid_out_are_the_picture_at_twice_the_size(mode: Any) -> None:
+    image = noise(90, 140)
+    views = overview_and_tiles(image, (64, 128), mode)
+    assert views.shape == (5, 64, 128, 3)
+    assert views.dtype == np.uint8
+    np.testing.assert_array_equal(views[0], prepare(image, (64, 128), mode))
+    rows = [np.concatenate(row, axis=1) for row in (views[1:3], views[3:])]
+    whole = prepare(image, (128, 256), mode)
+    np.testing.assert_array_equal(np.concatenate(rows), whole)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_in_a_header_is_that_of_the_upright_picture(orientation: int) -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    noise(40, 70).save(file, "JPEG", exif=exif)
+    for source in (file.getvalue(), Image.open(file)):
+        assert upright_size(source) == open_image(source).size[::-1]
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 1), (3, 5, 3), (3, 5, 4)])
+def test_the_size_of_an_array(shape: tuple[int, ...]) -> None:
+    assert upright_size(np.zeros(shape, np.uint8)) == (3, 5)
+
+
+@pytest.mark.parametrize("source", [b"", b"no picture", "nowhere.png", 5, (1, 2)])
+def test_what_has_no_size_is_an_image_error(source: Any) -> None:
+    with pytest.raises(ImageError) as expected:
+        open_image(source)
+    with pytest.raises(ImageError) as found:
+        upright_size(source)
+    assert str(found.value) == str(expected.value)
+
+
+def test_no_size_is_given_of_what_cannot_be_used() -> None:
+    file = io.BytesIO()
+    Image.new("L", (10_000, 1)).save(file, "PNG")
+    with pytest.raises(ImageError, match="10000x1 pixels; the long side may be"):
+        upright_size(file.getvalue())
 
 
 def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
@@ -622,6 +681,8 @@ SCENE = scene(640, 416)
         ((192, 192), "pad", 1),
         ((64, 192), "pad", 2),  # the height decides
         ((64, 192), "crop", 1),
+        ((64, 64), "stretch", 2),
+        ((64, 192), "stretch", 1),
         (None, "pad", 1),
     ],
 )
@@ -669,12 +730,12 @@ def difference(found: Array, expected: Array) -> Array:
 
 
 @pytest.mark.parametrize("number", UPRIGHT)
-@pytest.mark.parametrize("mode", ["pad", "crop"])
+@pytest.mark.parametrize("mode", ["pad", "crop", "stretch"])
 def test_decoded_smaller_it_is_nearly_the_same_picture(number: int, mode: Any) -> None:
     """Within what DECODE_MARGIN states, the right way up."""
     data = encoded(SCENE, "JPEG", quality=90, exif=oriented(number))
     size = (192, 64) if number > 4 else (64, 192)
-    size = (64, 64) if mode == "crop" else size
+    size = size if mode == "pad" else (64, 64)
     smaller, whole = open_image(data, size, mode), open_image(data)
     upright = whole.width // 2, whole.height // 2
     assert smaller.size == (size[::-1] if number > 4 else upright)
@@ -758,7 +819,7 @@ def test_pictures_opened_ahead_are_the_same_in_the_same_order() -> None:
     data = encoded(SCENE, "JPEG")
     sources: list[Any] = [noise(30, 20), data, encoded(noise(9, 9, 5))]
     for exact in (False, True):
-        ahead = open_ahead(sources, (64, 128), "pad", exact)
+        ahead = open_ahead(sources, lambda _: ((64, 128), "pad"), exact)
         for source, future in zip(sources, ahead, strict=True):
             opened = open_image(source, None if exact else (64, 128))
             expected = prepare(opened, (64, 128), "pad")
@@ -768,7 +829,8 @@ def test_pictures_opened_ahead_are_the_same_in_the_same_order() -> None:
 
 
 def test_what_is_wrong_with_one_is_raised_in_its_place() -> None:
-    ahead = open_ahead([noise(8, 8), b"", noise(9, 9)], (64, 64), "pad")
+    sources: list[Any] = [noise(8, 8), b"", noise(9, 9)]
+    ahead = open_ahead(sources, lambda _: ((64, 64), "pad"))
     assert pixels(ahead[0]).shape == pixels(ahead[2]).shape == (64, 64, 3)
     for _ in range(2):
         with pytest.raises(ImageError, match="the image data is empty"):

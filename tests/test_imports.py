@@ -37,6 +37,7 @@ RUNTIME = {
     "feature_folder": "backend whole_file",
     "feature_cache": "backend feature_folder",
     "picture": "config image",
+    "dial": "errors config image options picture",
     "cpu_forms.attention": "backend",
     "cpu_forms.depthwise": "backend",
     "cpu_forms.conv_ffn": "backend cpu_forms.depthwise",
@@ -58,7 +59,7 @@ RUNTIME = {
     "doctor": "blas backend memory",
     "measure": "config backend image model",
     "generate": (
-        "errors config backend language mlx_lm_door model options prompt stopping"
+        "errors config backend dial language mlx_lm_door model options prompt stopping"
     ),
     "stopwatch": "generate",
     "identity": "config version backend whole_file",
@@ -66,7 +67,7 @@ RUNTIME = {
     "prefix_cache": "kv_cache",
     "prompt_file": "errors backend kv_cache prefix_cache whole_file",
     "image_encoder": "backend feature_cache model picture",
-    "request": "backend image_encoder model options picture prefix_cache prompt",
+    "request": "backend dial image_encoder model options picture prefix_cache prompt",
     "reader": "backend kv_cache language model prefix_cache request",
     "chat_file": "errors backend picture whole_file",
     "chat": "chat_file generate image options picture prompt request stopwatch",
@@ -79,12 +80,12 @@ RUNTIME = {
     ),
     "engine": (
         "errors config blas backend budget memory image picture image_encoder model "
-        "options plan prompt resolve weights generate stopwatch identity kv_cache "
+        "dial options plan prompt resolve weights generate stopwatch identity kv_cache "
         "prefix_cache prompt_file request reader caches chat batch batch_request"
     ),
     "jobs": "errors batch_request engine",
     "__init__": (
-        "errors version blas options generate caches chat batch_request engine"
+        "errors version blas options dial generate caches chat batch_request engine"
     ),
     "evaluate": "",
     "evaluate.scorers": "",
@@ -121,9 +122,9 @@ RUNTIME = {
     "cli.terminal": "errors",
     "cli.arguments": "errors config cli.terminal",
     "cli.prompt_cache": "engine",
-    "cli.stats": "caches generate",
+    "cli.stats": "caches dial generate",
     "cli.generate": (
-        "errors config image options resolve generate engine cli.terminal "
+        "errors config dial image options resolve generate engine cli.terminal "
         "cli.arguments cli.prompt_cache cli.stats"
     ),
     "cli.chat": (
@@ -140,7 +141,7 @@ RUNTIME = {
     "cli.convert": "errors resolve cli.terminal cli.arguments cli.quality",
     "cli.inspect": "resolve cli.terminal cli.arguments",
     "cli.plan": (
-        "errors config backend budget model geometry options plan resolve "
+        "errors config backend budget model geometry options picture plan resolve "
         "cli.terminal cli.arguments"
     ),
     "cli.doctor": "doctor cli.terminal cli.arguments",

@@ -200,6 +200,15 @@ def test_an_answer_is_a_line(
         "stop": expected.stop,
         "prompt_tokens": expected.prompt_tokens,
         "image_tokens": 4,
+        "images": [
+            {
+                "resolution": [128, 128],
+                "views": 1,
+                "tokens": 4,
+                "outside_training": False,
+            }
+        ],
+        "outside_training": False,
         "tokens": len(expected.token_ids),
     }
     assert (bad["id"], bad["error_type"]) == (2, "ImageError")

@@ -21,6 +21,7 @@ from fastvlm_mlx.plan import (
     make_plan,
     precision_bytes,
     usual_work,
+    views_together,
 )
 
 CONFIG = published_config("0.5b")
@@ -51,6 +52,27 @@ def test_the_peak_is_the_larger_of_looking_and_reading() -> None:
     assert reading.total == 7 + reading.kv_cache + reading.prefill
 
 
+def test_views_count_together_only_where_a_quarter_of_the_memory_holds_them() -> None:
+    work = Work((1024, 1024), 300, views=5)
+    one = make_plan(CONFIG, 0, replace(work, views=1), CPU).encode
+    for limit, weights, views in (
+        (20 * one, 0, 5),
+        (20 * one - 4, 0, 1),
+        (20 * one, 15 * one, 5),
+        (20 * one, 15 * one + 1, 1),
+    ):
+        machine = replace(CPU, limit=limit)
+        assert make_plan(CONFIG, weights, work, machine).encode == views * one
+        assert views_together(CONFIG, weights, work, machine) == views
+
+
+def test_the_usual_work_at_another_setting() -> None:
+    assert usual_work(CONFIG).positions == 256 + 512
+    usual = usual_work(CONFIG, (512, 768), views=5)
+    assert (usual.resolution, usual.positions) == ((512, 768), 5 * 96 + 512)
+    assert str(usual) == "512x768 in 5 views, 992 positions"
+
+
 def test_scores_count_where_they_are_written_out() -> None:
     fused = make_plan(CONFIG, 0, Work(None, 3000), replace(CPU, fused_attention=True))
     written = make_plan(CONFIG, 0, Work(None, 3000), CPU)
@@ -70,6 +92,7 @@ work = st.builds(
     st.none() | st.tuples(*[st.integers(1, 32).map(lambda n: 64 * n)] * 2),
     st.integers(1, 20_000),
     st.integers(1, 16),
+    views=st.sampled_from([1, 5]),
 )
 
 

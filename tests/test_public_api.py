@@ -25,6 +25,7 @@ PUBLIC = {
     "Request",
     "WriteError",
     "ImageError",
+    "ImageInput",
     "MemoryBudgetError",
     "OptionError",
     "PromptError",
@@ -56,9 +57,10 @@ SIGNATURES = {
     "Chat.stream": "(self, text, image=None, **options)",
     "GenerationOptions": (
         "(*, max_tokens=256, stop=(), temperature=0.0, top_p=1.0, min_p=0.0, top_k=0, "
-        "seed=None, resolution=None, image_mode=None, exact_pixels=False, "
-        "use_cache=True, prefill_step=None, max_kv_size=None, kv_bits=None, "
-        "kv_group_size=64, quantized_kv_start=0)"
+        "seed=None, resolution=None, max_visual_tokens=None, keep_aspect=False, "
+        "anyres=False, image_mode=None, exact_pixels=False, use_cache=True, "
+        "prefill_step=None, max_kv_size=None, kv_bits=None, kv_group_size=64, "
+        "quantized_kv_start=0)"
     ),
     "convert_checkpoint": (
         "(source, output, *, tower=None, to='fused', recipe=None, dtype=None, "

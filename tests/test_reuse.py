@@ -307,12 +307,21 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"resolution": "64x128"},
     {"resolution": "128x64"},
     {"resolution": "128x64", "image_mode": "crop"},
+    {"resolution": 128, "keep_aspect": True},
+    {"resolution": 192, "keep_aspect": True},
+    {"resolution": "128x192"},
+    {"resolution": 64, "anyres": True},
+    {"resolution": 64, "anyres": True, "image_mode": "crop"},
+    {"resolution": 64, "anyres": True, "keep_aspect": True},
+    {"resolution": 128, "anyres": True},
+    {"resolution": 192, "anyres": True, "keep_aspect": True},
+    {"resolution": "auto:192", "anyres": True, "keep_aspect": True},
 )
 
 
 def variants(count: int) -> list[tuple[Any, dict[str, Any]]]:
     """A picture in which one pixel differs each time, or one setting."""
-    base = np.asarray(noise(3, (64, 64))).copy()
+    base = np.asarray(noise(3, (48, 64))).copy()
     found: list[tuple[Any, dict[str, Any]]] = [(base, each) for each in SETTINGS]
     see_through = np.dstack([base, np.full(base.shape[:2], 128, np.uint8)])
     found.append((see_through, SETTINGS[0]))
@@ -355,6 +364,29 @@ def test_a_thousand_pictures_that_differ_in_a_pixel_or_a_setting(
         assert [kv_of(vlm, *each) for each in asked] == expected
     assert vlm.cache_stats.images_encoded == vlm.cache_stats.feature_misses == 1000
     assert vlm.cache_stats.reused_positions > 10_000
+
+
+def test_what_auto_comes_to_is_the_same_picture(
+    fresh: FastVLM, picture_file: Path
+) -> None:
+    """The way to a frame does not matter, only what the model sees."""
+    fresh.generate(picture_file, "Why?", resolution="128x192", max_tokens=1)
+    for asked in ({"resolution": 128}, {"resolution": "auto"}, {}):
+        fresh.generate(picture_file, "Why?", max_tokens=1, **asked)
+    assert fresh.cache_stats.images_encoded == 2
+
+
+def test_views_outlive_the_process_too(open_model: Open, tmp_path: Path) -> None:
+    """On disk as in memory, every setting is a picture of its own."""
+    for expected in (len(SETTINGS), 0):
+        vlm = open_model(cache_folder=tmp_path)
+        for each in SETTINGS:
+            asked: Asked = ([noise(1, (48, 64))], "Why?")
+            found = vlm.generate(*asked, max_tokens=4, **each)
+            assert found.token_ids == uncached(
+                open_model(), asked, max_tokens=4, **each
+            )
+        assert vlm.cache_stats.images_encoded == expected
 
 
 def test_a_file_that_changes_under_its_name(fresh: FastVLM, tmp_path: Path) -> None:

@@ -119,9 +119,26 @@ def test_the_whole_picture_counts_in_every_token() -> None:
     assert (mx.abs(tower(changed) - tower(pixels)).max(axis=-1) > 0).all()
 
 
+FRAMES = [(64, 64), (64, 1024), (192, 128), (320, 64)]
+
+
+@pytest.mark.parametrize("size", FRAMES)
+def test_every_form_takes_every_frame(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU's own forms and MLX's, on squares and strips."""
+    tower, pixels = random_tower(CONFIGS["five stages"]), some_pixels(*size)
+    expected = tower(pixels)
+    monkeypatch.setattr("fastvlm_mlx.ops.current", lambda: "metal")
+    np.testing.assert_allclose(tower(pixels), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", FRAMES)
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
-def test_half_precision_stays_half_and_near(dtype: mx.Dtype) -> None:
-    tower, pixels = random_tower(SMALL), some_pixels(64, 64)
+def test_half_precision_stays_half_and_near(
+    dtype: mx.Dtype, size: tuple[int, int]
+) -> None:
+    tower, pixels = random_tower(SMALL), some_pixels(*size)
     expected = tower(pixels)
     tower.set_dtype(dtype)
     found = tower(pixels.astype(dtype))

@@ -6,6 +6,7 @@ weights, config, generation config, tokenizer, preprocessor and processor.
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,15 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     resolution: int,
     folder: Path,
+    trained_resolutions: Sequence[int] = (),
 ) -> None:
-    """Write a complete checkpoint folder in float32."""
+    """Write a complete checkpoint folder in float32.
+
+    Args:
+        resolution: side of the pictures that it is made for, in pixels.
+        trained_resolutions: all sides that training saw.
+    """
+    model.config.trained_resolutions = list(trained_resolutions) or [resolution]
     model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     _write_json(folder / "preprocessor_config.json", _preprocessor(resolution))

@@ -23,7 +23,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from benchmarks.nano.checkpoint import save_checkpoint, save_half_copy
-from benchmarks.nano.mixture import draw_scene, task_shares
+from benchmarks.nano.mixture import RESOLUTIONS, draw_scene, task_shares
 from benchmarks.nano.pieces import load_pieces, save_pieces
 from benchmarks.nano.presets import PRESETS
 from benchmarks.nano.tokenizer import train_tokenizer
@@ -107,7 +107,13 @@ def write_checkpoints(trainer: Trainer) -> None:
     """Settle the BatchNorm statistics and write the checkpoint and its half copy."""
     trainer.settle_statistics()
     options, folder = trainer.options, trainer.options.out / "checkpoint"
-    save_checkpoint(trainer.model, trainer.tokenizer, options.resolution, folder)
+    save_checkpoint(
+        trainer.model,
+        trainer.tokenizer,
+        options.resolution,
+        folder,
+        tuple(RESOLUTIONS),
+    )
     save_half_copy(folder, options.out / "checkpoint-fp16")
     log.info("wrote %s", folder)
 

@@ -51,8 +51,26 @@ def add_looking(parser: argparse.ArgumentParser) -> None:
     looking = parser.add_argument_group("looking")
     looking.add_argument(
         "--resolution",
-        metavar="N|HxW",
-        help="pixels that the picture is brought to, multiples of 64",
+        metavar="N|HxW|auto",
+        help="pixels that the picture is brought to, multiples of 64, such as 256 to "
+        "1536; auto goes by the picture's size up to what training saw, auto:N up to N",
+    )
+    looking.add_argument(
+        "--max-visual-tokens",
+        type=int,
+        metavar="N",
+        help="of each picture; --resolution auto keeps to it",
+    )
+    looking.add_argument(
+        "--keep-aspect",
+        action="store_true",
+        help="a frame of the picture's own shape, its longer side the resolution: no "
+        "black bars, fewer tokens",
+    )
+    looking.add_argument(
+        "--anyres",
+        action="store_true",
+        help="an overview and 2x2 tiles of that resolution: 5 times the tokens",
     )
     looking.add_argument(
         "--image-mode",
@@ -145,6 +163,9 @@ _OPTIONS = (
     "seed",
     "stop",
     "resolution",
+    "max_visual_tokens",
+    "keep_aspect",
+    "anyres",
     "image_mode",
     "exact_pixels",
     "use_cache",

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, OptionError, PromptError
+from ..errors import FastVLMError, OptionError, PromptError
 from .arguments import (
     STDIN,
     Verbs,
@@ -25,7 +25,7 @@ from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
     from ..generate import GenerationResult, TextStream
-    from ..image import ImageSource
+    from ..image import Fit, ImageSource, PictureFile
     from ..options import GenerationOptions
 
 
@@ -92,20 +92,30 @@ def run(arguments: argparse.Namespace) -> None:
 def _opened_ahead(
     images: list[str | bytes], folder: Path, options: "GenerationOptions"
 ) -> "list[ImageSource]":
-    """Have pictures prepared in a thread, at a resolution that the model takes."""
+    """Have pictures prepared in a thread, at a resolution that the model takes.
+
+    The engine finds the same frame for a picture that was brought to it already. Of
+    AnyRes it needs the original.
+    """
     from ..config import load_config
-    from ..image import open_ahead
+    from ..dial import check, choose_look, depends_on_picture, positions
+    from ..image import open_ahead, upright_size
 
     config = load_config(folder)
-    size = options.resolution or config.vision_config.image_size
-    mode = options.image_mode or config.image_mode
+
+    def frame(source: "ImageSource | PictureFile") -> "tuple[tuple[int, int], Fit]":
+        size = upright_size(source) if depends_on_picture(options) else None
+        look = choose_look(config, options, size)
+        positions(config, look)
+        return look.size, look.mode
+
     try:
-        fits = config.vision_config.num_tokens(size) < config.max_length
-    except ConfigError:
-        fits = False
-    if not fits:  # the model says so, after what is wrong with the prompt
+        check(config, options)
+    except FastVLMError:  # the model says so, after what is wrong with the prompt
         return [*images]
-    return [*open_ahead(images, size, mode, options.exact_pixels)]
+    if options.anyres:
+        return [*images]
+    return [*open_ahead(images, frame, options.exact_pixels)]
 
 
 def _read_inputs(arguments: argparse.Namespace) -> tuple[str, list[str | bytes]]:
@@ -147,4 +157,5 @@ def _as_json(result: "GenerationResult") -> dict[str, Any]:
         "prompt_tps": result.prompt_tps,
         "generation_tps": result.generation_tps,
     }
-    return {**dataclasses.asdict(result), "timings": timings, **rates}
+    noted = {"outside_training": result.outside_training}
+    return {**dataclasses.asdict(result), **noted, "timings": timings, **rates}

@@ -103,11 +103,13 @@ def _tower(found: Any) -> list[str]:
     height, width = config.vision_config.image_size
     tokens = ", ".join(f"{side}: {count}" for side, count in found.tokens.items())
     ends = ", ".join(map(str, config.eos_token_ids))
+    sides = ", ".join(map(str, config.vision_config.trained_resolutions))
+    others = f" (sides of {sides})" if sides else ""
     return [
         f"tokens      image {config.image_token_index}, end {ends}; at most "
         f"{config.max_length} positions",
-        f"pictures    {height}x{width} pixels in training; visual tokens by side: "
-        f"{tokens}",
+        f"pictures    {height}x{width} pixels in training{others}; visual tokens by "
+        f"side: {tokens}",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, OptionError
@@ -38,6 +39,9 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument(
         "--resolution", metavar="N|HxW", help="of pictures (default: the model's)"
+    )
+    parser.add_argument(
+        "--anyres", action="store_true", help="an overview and 2x2 tiles of each"
     )
     parser.add_argument(
         "--context", type=int, metavar="N", help="positions of prompt and answer"
@@ -84,21 +88,20 @@ def _config(arguments: argparse.Namespace) -> "FastVLMConfig":
 
 def _work(arguments: argparse.Namespace, config: "FastVLMConfig") -> "Work":
     from ..options import parse_resolution
-    from ..plan import Work, usual_work
+    from ..picture import ANYRES_VIEWS
+    from ..plan import usual_work
 
-    usual = usual_work(config)
+    asked = arguments.resolution
+    size = None if asked is None else parse_resolution(asked)
+    try:
+        usual = usual_work(config, size, ANYRES_VIEWS if arguments.anyres else 1)
+    except ConfigError as error:
+        raise OptionError(str(error)) from None
     positions = usual.positions if arguments.context is None else arguments.context
-    size = usual.resolution
-    if arguments.resolution is not None:
-        size = parse_resolution(arguments.resolution)
-        try:
-            config.vision_config.token_grid(size)
-        except ConfigError as error:
-            raise OptionError(str(error)) from None
     for name, value in {"context": positions, "batch": arguments.batch}.items():
         if value < 1:
             raise OptionError(f"--{name} is {value}; expected at least 1.")
-    return Work(size, positions, arguments.batch)
+    return replace(usual, positions=positions, batch=arguments.batch)
 
 
 def _plans(
@@ -158,6 +161,7 @@ def _as_json(plans: dict[str, Any], work: "Work", limit: int) -> dict[str, Any]:
     }
     asked = {
         "resolution": work.resolution,
+        "views": work.views,
         "positions": work.positions,
         "batch": work.batch,
     }

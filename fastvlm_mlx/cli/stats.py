@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..caches import CacheStats
+    from ..dial import ImageInput
     from ..generate import GenerationResult
 
 
@@ -20,6 +21,7 @@ def answer_stats(result: "GenerationResult") -> str:
         [
             f"{result.prompt_tokens} prompt tokens, {result.image_tokens} visual, "
             f"{result.reused_tokens} read before",
+            *map(_looked_at, result.images),
             *parts,
             first,
             decode,
@@ -42,6 +44,14 @@ def cache_stats(stats: "CacheStats") -> str:
             f"{stats.prefix_bytes / 1e6:.1f} MB kept",
         ]
     )
+
+
+def _looked_at(image: "ImageInput") -> str:
+    """The resolution of one picture, and what it came to."""
+    height, width = image.resolution
+    views = f" in {image.views} views" if image.views > 1 else ""
+    note = ", outside training" if image.outside_training else ""
+    return f"picture at {height}x{width}{views}, {image.tokens} visual tokens{note}"
 
 
 def _milliseconds(name: str, seconds: float) -> str:

@@ -15,11 +15,12 @@ _TRAINED = "pad"
 class Conditions:
     """Under what a figure was measured."""
 
-    resolution: tuple[int, int]  # (H, W) in pixels
+    resolution: tuple[int, int] | None  # (H, W) in pixels; None is each picture's own
     split: str  # as the data's files are called
     whole: bool = True  # every question of the split was asked
     bits: int | None = None  # of the stored weights; None is not quantized
     image_mode: str = _TRAINED
+    dials: tuple[str, ...] = ()  # "keep_aspect", "anyres"
 
 
 def beside_paper(
@@ -51,9 +52,13 @@ def beside_paper(
 
 def _obstacles(task: Task, row: PaperRow, here: Conditions) -> Iterator[str]:
     """What makes the two figures answers to different questions."""
-    height, width = here.resolution
-    if (height, width) != (row.resolution, row.resolution):
-        yield f"reported at {row.resolution}, measured at {height}x{width}"
+    if here.resolution != (row.resolution, row.resolution):
+        measured = "each picture's own resolution"
+        if here.resolution is not None:
+            measured = "{}x{}".format(*here.resolution)
+        yield f"reported at {row.resolution}, measured at {measured}"
+    for dial in here.dials:
+        yield f"measured with {dial}"
     if here.split != task.split:
         yield f"usually reported on {task.split}, measured on {here.split}"
     if not here.whole:

@@ -18,7 +18,7 @@ from ..engine import FastVLM
 from ..errors import PromptError, WriteError
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
-from ..options import GenerationOptions
+from ..options import Auto, GenerationOptions
 from .comparison import Conditions, beside_paper
 from .paper import paper_row
 from .questions import Question, Questions
@@ -173,7 +173,7 @@ def _summary(
         "model": run.model,
         "model_source": config.source,
         "model_identity": run.vlm.identity,
-        "resolution": list(here.resolution),
+        "resolution": here.resolution and list(here.resolution),
         "image_mode": here.image_mode,
         "bits": here.bits,
         "max_tokens": options.max_tokens,
@@ -187,9 +187,13 @@ def _summary(
 
 def _conditions(run: Run, questions: Questions) -> Conditions:
     config, options = run.vlm.config, _options(run, questions)
-    quantized = config.quantization
+    quantized, size = config.quantization, options.resolution
+    dials = {"keep_aspect": options.keep_aspect, "anyres": options.anyres}
     return Conditions(
-        resolution=options.resolution or config.vision_config.image_size,
+        resolution=None
+        if isinstance(size, Auto)
+        else size or config.vision_config.image_size,
+        dials=tuple(name for name, is_on in dials.items() if is_on),
         image_mode=options.image_mode or config.image_mode,
         bits=None if quantized is None else quantized.bits,
         split=questions.table.split,

@@ -270,6 +270,19 @@ def test_resolution(
     assert image_size(tmp_path, {"mm_vision_tower": tower}) == expected
 
 
+def test_resolutions_of_training(folder: Path) -> None:
+    tokens = SpecialTokens(image=1, ends=(), max_length=99)
+    found = describe(folder, fastvithd(), tokens, "", "").vision_config
+    assert found.trained_sizes == {found.image_size}
+    edit_json(folder / "config.json", trained_resolutions=[128, 512])
+    found = describe(folder, fastvithd(), tokens, "", "").vision_config
+    assert found.trained_sizes == {found.image_size, (128, 128), (512, 512)}
+    for wrong, message in ((100, "a list of sides"), ([100], "does not fit")):
+        edit_json(folder / "config.json", trained_resolutions=wrong)
+        with pytest.raises(ConfigError, match=message):
+            describe(folder, fastvithd(), tokens, "", "")
+
+
 @pytest.mark.parametrize("tower", ["mobileclip_l_100", "mobileclip_l_0"])
 def test_a_resolution_that_does_not_fit(folder: Path, tower: str) -> None:
     edit_json(folder / "config.json", mm_vision_tower=tower)

@@ -28,6 +28,11 @@ def test_beside_the_paper() -> None:
     ("here", "note"),
     [
         ({"resolution": (512, 768)}, "reported at 1024, measured at 512x768"),
+        (
+            {"resolution": None},
+            "reported at 1024, measured at each picture's own resolution",
+        ),
+        ({"dials": ("anyres",)}, "measured with anyres"),
         ({"split": "train"}, "usually reported on validation, measured on train"),
         ({"whole": False}, "measured on the first questions only"),
     ],

@@ -120,6 +120,16 @@ def test_more_questions_go_on_and_fewer_do_not(
         evaluate(run(nano), first, tmp_path)
 
 
+def test_every_picture_at_its_own_resolution(
+    nano: fastvlm_mlx.FastVLM, questions: Questions, tmp_path: Path
+) -> None:
+    """A summary does not name one for all."""
+    options = {"resolution": "auto", "keep_aspect": True}
+    summary = evaluate(run(nano, options=options), questions, tmp_path)
+    assert summary["resolution"] is None and summary["options"]["keep_aspect"]
+    assert summary["right"] >= COUNT - 1
+
+
 @pytest.mark.parametrize("options", [{"resolution": 192}, {"max_tokens": 3}])
 def test_another_run_is_refused(
     options: dict[str, Any],

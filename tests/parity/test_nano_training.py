@@ -27,7 +27,7 @@ from benchmarks.nano.cells import (  # noqa: E402
 )
 from benchmarks.nano.feed import make_batch  # noqa: E402
 from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
-from benchmarks.nano.mixture import EASY, draw_scene  # noqa: E402
+from benchmarks.nano.mixture import EASY, RESOLUTIONS, draw_scene  # noqa: E402
 from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
 from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
 from benchmarks.nano.prompt import IGNORED, PromptEncoder  # noqa: E402
@@ -105,6 +105,8 @@ def test_a_finished_run_becomes_a_model(options: Options, tokenizer: Tokenizer) 
         vlm = load(folder, dtype="float32")
         scene = draw_scene(EASY, "test", 0, 0)
         assert vlm.generate(scene.image, "what?", max_tokens=2).image_tokens == 1
+        trained = vlm.config.vision_config.trained_resolutions
+        assert trained == tuple(RESOLUTIONS)
 
 
 def test_weights_go_on_from_pieces(options: Options, tokenizer: Tokenizer) -> None:
