@@ -180,7 +180,7 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of the cells and, after the first steps, of the answers."""
         features, names = self._see(batch)
-        measures = {}
+        measures: dict[str, float] = {}
         for stride, each in names.items():
             named = shares_named(each, batch.cells)
             measures |= {f"letters_{stride}": named[0], f"things_{stride}": named[1]}
