@@ -79,7 +79,8 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, out_channels, 2, stride=2)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.conv(self.norm(x))
+        halved: mx.array = self.conv(self.norm(x))
+        return halved
 
 
 class Stage(nn.Module):

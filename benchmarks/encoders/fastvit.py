@@ -98,5 +98,8 @@ MCI0 = mobile_clip((2, 6, 10, 2), 64)
 MCI1 = mobile_clip((4, 12, 20, 4), 64)
 MCI2 = mobile_clip((4, 12, 24, 4), 80)
 
+MOBILECLIP_DIM = 512
+"""Columns of the CLIP head of MCi0 to MCi2."""
+
 FASTVITHD_HEAD = FASTVITHD.hidden_size * FASTVITHD_CLIP_DIM
 """Parameters of that head."""

@@ -168,8 +168,8 @@ class VisionTransformer(nn.Module):
         x = self.embed(pixel_values)
         for block in self.blocks:
             x = block(x)
-        x = self.norm(x)
-        return x[:, 1:] if "cls_token" in self else x
+        normed: mx.array = self.norm(x)
+        return normed[:, 1:] if "cls_token" in self else normed
 
     def embed(self, pixel_values: mx.array) -> mx.array:
         """What the first block sees: (B, L, D)."""
@@ -207,3 +207,15 @@ VIT_L_336 = ViTConfig(
     eps=1e-5,
 )
 """OpenAI's CLIP ViT-L/14 at 336 pixels, the encoder of LLaVA-1.5 and LLaVA-NeXT."""
+
+VIT_H_378 = ViTConfig(
+    side=378,
+    width=1280,
+    depth=32,
+    heads=16,
+    hidden=5120,
+    norms_embeddings=True,
+    clip_dim=1024,
+    eps=1e-5,
+)
+"""DFN's CLIP ViT-H/14 (arXiv 2309.17425), which MM1 starts from."""
