@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import mlx.nn as nn
 
-from fastvlm_mlx.backend import current
-from fastvlm_mlx.config import FASTVITHD, VisionConfig
-from fastvlm_mlx.vision import FastViTHD
-
-from .convnext import CONVNEXT_L, CONVNEXT_XXL, ConvNeXt, ConvNeXtConfig
-from .dinov2 import DINOV2_L_518
-from .fastvit import (
+from benchmarks.encoders.convnext import (
+    CONVNEXT_L,
+    CONVNEXT_XXL,
+    ConvNeXt,
+    ConvNeXtConfig,
+)
+from benchmarks.encoders.dinov2 import DINOV2_L_518
+from benchmarks.encoders.fastvit import (
     FASTVITHD_CLIP_DIM,
     MCI0,
     MCI1,
@@ -21,9 +22,12 @@ from .fastvit import (
     FastViT,
     published_parameters,
 )
-from .random_weights import count_parameters
-from .siglip import SO400M_384
-from .vit import VIT_H_378, VIT_L_336, VisionTransformer, ViTConfig
+from benchmarks.encoders.random_weights import count_parameters
+from benchmarks.encoders.siglip import SO400M_384
+from benchmarks.encoders.vit import VIT_H_378, VIT_L_336, VisionTransformer, ViTConfig
+from fastvlm_mlx.backend import current
+from fastvlm_mlx.config import FASTVITHD, VisionConfig
+from fastvlm_mlx.vision import FastViTHD
 
 
 @dataclass(frozen=True)

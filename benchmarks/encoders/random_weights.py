@@ -1,5 +1,7 @@
 """Random weights for a network that is only timed or compared."""
 
+import math
+
 import mlx.nn as nn
 from mlx.utils import tree_map
 
@@ -29,6 +31,6 @@ def _draw(shape: tuple[int, ...], dtype: mx.Dtype) -> mx.array:
     """Matrices and kernels of variance 1 / inputs; vectors between 0.5 and 1."""
     if len(shape) < 2:
         return mx.random.uniform(0.5, 1.0, shape).astype(dtype)
-    inputs = max(1, mx.zeros(shape).size // shape[0])
+    inputs = math.prod(shape[1:])
     bound = (3.0 / inputs) ** 0.5
     return mx.random.uniform(-bound, bound, shape).astype(dtype)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .methods import FASTVLM_05, FASTVLM_7, METHODS, Method
+from benchmarks.paper.methods import FASTVLM_05, FASTVLM_7, METHODS, Method
 
 Counted = Literal["ttft", "tokens", "parameters"]
 

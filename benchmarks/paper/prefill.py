@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import mlx.nn as nn
 
 from benchmarks.encoders.random_weights import randomize
+from benchmarks.paper.effort import Effort
 from fastvlm_mlx.backend import mx, pick_dtype
 from fastvlm_mlx.config import TextConfig
 from fastvlm_mlx.language import (
@@ -22,8 +23,6 @@ from fastvlm_mlx.language import (
     hidden_states,
     make_cache,
 )
-
-from .encode import seconds
 
 CHUNK = 512
 """Positions per step; mlx-lm's own when the paper was written."""
@@ -72,20 +71,20 @@ class Decoder:
         self._model: nn.Module = build_language_model(self._config)
         randomize(self._model, pick_dtype())
 
-    def prefill(self, tokens: int, runs: int, every_chunk: bool = False) -> Prefill:
+    def prefill(self, tokens: int, effort: Effort) -> Prefill:
         """Time a prompt of so many tokens."""
         chunks = split(tokens)
-        chosen = chunks if every_chunk else choose(chunks)
-        took = {chunk: self._seconds(chunk, runs) for chunk in chosen}
+        chosen = chunks if effort.every_chunk else choose(chunks)
+        took = {chunk: self._seconds(chunk, effort) for chunk in chosen}
         total = add_up(chunks, took) * self._depth / self._layers
         return Prefill(total, self._layers, self._depth, len(chosen), len(chunks))
 
-    def _seconds(self, chunk: Chunk, runs: int) -> float:
+    def _seconds(self, chunk: Chunk, effort: Effort) -> float:
         offset, size = chunk
         shape = (1, size, self._config.hidden_size)
         embeds = mx.random.uniform(-1, 1, shape).astype(pick_dtype())
         before = self._read(offset)
-        return seconds(lambda: self._step(embeds, before), runs)
+        return effort.seconds(lambda: self._step(embeds, before))
 
     def _read(self, offset: int) -> list[tuple[mx.array, mx.array]]:
         """Random KV of `offset` positions for each layer."""

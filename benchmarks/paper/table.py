@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .headlines import HEADLINES, published_ttft
-from .methods import METHODS, Method
-from .prefill import Prefill
+from benchmarks.paper.headlines import HEADLINES, published_ttft
+from benchmarks.paper.methods import METHODS, Method
+from benchmarks.paper.prefill import Prefill
 
 HEAD = (
     "| method | tokens | encoder, M | projector, M | paper: encode | prefill | TTFT "
@@ -72,7 +72,8 @@ def _published(method: Method) -> list[str]:
     latency = method.latency
     if latency is None:
         return ["–"] * 3
-    return [f"{ms:.1f}" for ms in (latency.encode, latency.prefill, latency.ttft)]
+    cells = latency.encode, latency.prefill, latency.ttft
+    return ["–" if ms is None else f"{ms:.1f}" for ms in cells]
 
 
 def _measured(row: Row | None) -> list[str]:

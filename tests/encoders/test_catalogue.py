@@ -7,7 +7,7 @@ import pytest
 from benchmarks.encoders.catalogue import ENCODERS
 from benchmarks.encoders.convnext import ConvNeXt, ConvNeXtConfig
 from benchmarks.encoders.fastvit import FastViT, mobile_clip
-from benchmarks.encoders.random_weights import count_parameters, randomize
+from benchmarks.encoders.random_weights import randomize
 from benchmarks.encoders.siglip import SO400M_384
 from benchmarks.encoders.vit import VisionTransformer
 from fastvlm_mlx.backend import mx
@@ -75,13 +75,3 @@ def test_narrow_networks_see_their_picture() -> None:
         tokens = network(mx.random.uniform(shape=(2, side, side, 3)))
         assert mx.isfinite(tokens).all()
         assert mx.abs(tokens[0] - tokens[1]).max() > 0
-
-
-def test_random_weights_fill_everything() -> None:
-    network = ConvNeXt(ConvNeXtConfig((1, 1), (8, 16), head_hidden=4, clip_dim=3))
-    before = count_parameters(network)
-    randomize(network, mx.float16)
-    assert count_parameters(network) == before
-    block = network.stages[1].blocks[0]
-    assert block.gamma.dtype == mx.float16
-    assert mx.abs(block.conv_dw.weight).min() > 0
