@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.curve.setting import METHODS, STATIC, Setting
+from benchmarks.curve.setting import ANYRES, GRID, METHODS, STATIC, Setting
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,13 @@ def _of_item(item: dict[str, Any]) -> Scored:
 
 
 def _of_summary(summary: dict[str, Any]) -> Scored:
-    height, width = summary["resolution"]
-    if height != width:
-        raise ValueError(f"resolution is {height}x{width}, not a square")
+    (height, width), options = summary["resolution"], summary.get("options", {})
+    if height != width or options.get("keep_aspect"):
+        raise ValueError(f"pictures are {height}x{width} or by their shape, not square")
+    tiled = options.get("anyres", False)
     item = {
-        "resolution": height,
-        "method": STATIC,
+        "resolution": GRID * height if tiled else height,  # there it is each tile's
+        "method": ANYRES if tiled else STATIC,
         "accuracy": summary["score"],
         "samples": summary["questions"],
         "interval": summary["interval"],

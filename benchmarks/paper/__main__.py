@@ -87,7 +87,9 @@ def measure_prefills(
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.paper", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="parts, scaled")
-    parser.add_argument("--runs", type=int, default=3, help="repetitions if not quick")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="of each part, if not quick"
+    )
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, metavar="NAME", help="only these rows"
     )

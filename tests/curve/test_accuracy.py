@@ -62,6 +62,11 @@ def test_a_summary_joins_a_list(tmp_path: Path) -> None:
     assert found[1] == Scored(Setting("static", 1024), 65.8, 5000, (64.5, 67.1))
 
 
+def test_a_summary_of_tiles_has_the_side_of_each(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, {**SUMMARY, "options": {"anyres": True}})
+    assert found.setting == Setting("anyres", 2048)
+
+
 def test_tasks_of_nano_count_the_same(tmp_path: Path) -> None:
     """Half-widths 3 and 4 below, 3 and 8 above: 5 and 8.54, halved."""
     (found,) = read(tmp_path, REPORT)
@@ -84,6 +89,7 @@ def test_one_task_of_nano(tmp_path: Path) -> None:
         [{**WHOLE, "method": "tiles"}],
         [{**WHOLE, "interval": [1]}],
         {**SUMMARY, "resolution": [512, 768]},
+        {**SUMMARY, "options": {"keep_aspect": True}},
         {"precisions": {"4-bit": {}}},
     ],
 )
