@@ -72,7 +72,7 @@ def test_tasks_of_nano_count_the_same(tmp_path: Path) -> None:
     (found,) = read(tmp_path, REPORT)
     assert (found.setting, found.samples) == (Setting("static", 128), 200)
     assert found.accuracy == 50
-    assert found.interval == (pytest.approx(47.5), pytest.approx(54.272, abs=1e-3))
+    assert found.interval == pytest.approx((47.5, 54.272), abs=1e-3)
 
 
 def test_one_task_of_nano(tmp_path: Path) -> None:

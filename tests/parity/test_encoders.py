@@ -37,6 +37,7 @@ from benchmarks.encoders.fastvit import (  # noqa: E402
 from benchmarks.encoders.random_weights import count_parameters  # noqa: E402
 from benchmarks.encoders.siglip import SO400M_384  # noqa: E402
 from benchmarks.encoders.vit import (  # noqa: E402
+    VIT_H_378,
     VIT_L_336,
     VisionTransformer,
     ViTConfig,
@@ -70,6 +71,7 @@ def published(name: str, **arguments: Any) -> int:
     ("config", "name", "million"),
     [
         (VIT_L_336, "vit_large_patch14_clip_336", 304),
+        (VIT_H_378, "vit_huge_patch14_clip_378", 633),
         (SO400M_384, "vit_so400m_patch14_siglip_384", 428),
         (DINOV2_L_518, "vit_large_patch14_dinov2", 304),
     ],
