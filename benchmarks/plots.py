@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.curve.drawing import draw_curve
+
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
 WIDE = 20
 FOLDER = Path(__file__).with_name("plots")
@@ -79,7 +81,14 @@ def roofline(results: list[dict[str, Any]]) -> None:
     draw_bars(title, "milliseconds", values, FOLDER / "roofline.png")
 
 
-FIGURES = {"peers": peers, "ablation": ablation, "roofline": roofline}
+def curve(results: list[dict[str, Any]]) -> None:
+    """A figure for each model; the last run of it counts."""
+    for each in results:
+        found = each["results"]
+        draw_curve(found, FOLDER / f"curve-{Path(found['model']).name}.png")
+
+
+FIGURES = {"peers": peers, "ablation": ablation, "roofline": roofline, "curve": curve}
 
 
 def main() -> None:

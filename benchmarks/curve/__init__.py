@@ -1,0 +1,1 @@
+"""One model's accuracy by resolution and latency: python -m benchmarks.curve."""

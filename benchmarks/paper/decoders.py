@@ -1,0 +1,71 @@
+"""The language models of the compared methods, in their true geometry.
+
+Sizes are those of the published config.json of each; mlx-lm builds them.
+"""
+
+from fastvlm_mlx.config import TextConfig
+
+
+def _qwen(
+    hidden_size: int,
+    layers: int,
+    intermediate_size: int,
+    heads: int,
+    kv_heads: int,
+    tied: bool = True,
+) -> TextConfig:
+    return TextConfig(
+        model_type="qwen2",
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        intermediate_size=intermediate_size,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        vocab_size=151936 if tied else 152064,
+        tie_word_embeddings=tied,
+    )
+
+
+def _llama(
+    hidden_size: int,
+    layers: int,
+    intermediate_size: int,
+    heads: int,
+    kv_heads: int,
+    vocab_size: int,
+) -> TextConfig:
+    return TextConfig(
+        model_type="llama",
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        intermediate_size=intermediate_size,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        vocab_size=vocab_size,
+        rope_theta=1e4,
+    )
+
+
+DECODERS: dict[str, TextConfig] = {
+    "Qwen2-0.5B": _qwen(896, 24, 4864, 14, 2),
+    "Qwen2-1.5B": _qwen(1536, 28, 8960, 12, 2),
+    "Qwen2-7B": _qwen(3584, 28, 18944, 28, 4, tied=False),
+    "Qwen1.5-0.5B": _qwen(1024, 24, 2816, 16, 16),
+    "Vicuna-7B": _llama(4096, 32, 11008, 32, 32, vocab_size=32000),
+    "Llama-3-8B": _llama(4096, 32, 14336, 32, 8, vocab_size=128256),
+    "MobileLLaMA-1.4B": _llama(2048, 24, 5632, 16, 16, vocab_size=32000),
+}
+
+
+def count_decoder(config: TextConfig) -> int:
+    """Parameters of the whole language model, counted from its sizes."""
+    width = config.hidden_size
+    head_dim = width // config.num_attention_heads
+    kv_width = config.num_key_value_heads * head_dim
+    attention = 2 * width * width + 2 * width * kv_width
+    if config.model_type == "qwen2":
+        attention += width + 2 * kv_width  # biases of q, k and v
+    layer = attention + 3 * width * config.intermediate_size + 2 * width
+    embedding = config.vocab_size * width
+    tables = embedding if config.tie_word_embeddings else 2 * embedding
+    return config.num_hidden_layers * layer + width + tables
