@@ -28,6 +28,9 @@ def random_tower() -> FastViTHD:
     """FastViTHD, 125 M parameters, in the backend's own dtype."""
     tower = FastViTHD(FASTVITHD)
     _fill(tower)
+    # drawn in the first encode, they would lie between activations, and the second
+    # would find no room for its own: two encodes, not one, would have to warm up
+    mx.eval(tower.parameters())
     return tower
 
 
