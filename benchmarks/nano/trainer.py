@@ -64,8 +64,13 @@ class Options:
         questions: conversations per picture and step.
         naming_steps: first steps, in which the tower learns alone.
         later_step: the step from which all tasks are drawn, not only the first ones.
-        rate: highest learning rate.
-        warmup: steps in which it rises.
+        joint_step: the step from which the tower learns from answers too. From the end
+            of the first steps until then it stays as it is, which makes a step three
+            times as fast.
+        rate: highest learning rate of the tower.
+        answer_rate: highest learning rate of projector and decoder. At twice this the
+            projector's outputs grow until the decoder no longer sees their differences.
+        warmup: steps in which each of them rises.
         weight_decay: AdamW's, for matrices and kernels.
         cell_share: weight of the cells' loss once questions are answered.
         workers: processes that render.
@@ -84,7 +89,9 @@ class Options:
     questions: int = 6
     naming_steps: int = 2000
     later_step: int = 5000
+    joint_step: int = 10_000
     rate: float = 1.5e-3
+    answer_rate: float = 7e-4
     warmup: int = 100
     weight_decay: float = 0.05
     cell_share: float = 0.5
@@ -164,7 +171,7 @@ class Trainer:
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Take one step; return its measures."""
         self.model.train()
-        self._set_rate()
+        self._set_rates()
         with attention_of(self.device):
             loss, measures = self.loss(batch.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
@@ -173,27 +180,43 @@ class Trainer:
         self.optimizer.step()
         return {"resolution": batch.resolution, "loss": loss.item(), **measures}
 
-    def _set_rate(self) -> None:
-        for group in self.optimizer.param_groups:
+    def _set_rates(self) -> None:
+        seeing, answering = (
+            self.optimizer.param_groups[:2],
+            self.optimizer.param_groups[2:],
+        )
+        for group in seeing:
             group["lr"] = self.schedule.at(self.step)
+        asked = max(0, self.step - self.options.naming_steps)
+        risen = min(1.0, (asked + 1) / self.options.warmup)
+        share = self.options.answer_rate / self.options.rate
+        for group in answering:
+            group["lr"] = risen * share * self.schedule.at(self.step)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of the cells and, after the first steps, of the answers."""
-        features, names = self._see(batch)
-        measures: dict[str, float] = {}
-        for stride, each in names.items():
-            named = shares_named(each, batch.cells)
-            measures |= {f"letters_{stride}": named[0], f"things_{stride}": named[1]}
-        loss = torch.stack([cell_loss(v, batch.cells) for v in names.values()]).sum()
-        measures["cell_loss"] = loss.item()
+        """Return the loss of what is learned at this step, and its measures."""
         if not self.asks:
-            return loss, measures
+            return self._naming_loss(self._see(batch)[1], batch)
+        with nullcontext() if self.is_joint else torch.no_grad():
+            features, names = self._see(batch)
+            loss, measures = self._naming_loss(names, batch)
         answer_loss, right = self.answer_loss(features, batch.conversations)
         measures |= {
             "answer_loss": answer_loss.item(),
             "answers": sum(map(sum, right)) / sum(map(len, right)),
         }
         return self.options.cell_share * loss + answer_loss, measures
+
+    def _naming_loss(
+        self, names: dict[str, Tensor], batch: Batch
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of the cells at all stages; the shares named rightly."""
+        losses = [cell_loss(each, batch.cells) for each in names.values()]
+        measures = {"cell_loss": sum(each.item() for each in losses)}
+        for stride, each in names.items():
+            letters, things = shares_named(each, batch.cells)
+            measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
+        return torch.stack(losses).sum(), measures
 
     def _see(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the visual tokens (P, C, h, w) and the cells' logits by stride."""
@@ -225,6 +248,11 @@ class Trainer:
     def asks(self) -> bool:
         """Whether questions are answered already."""
         return self.step >= self.options.naming_steps
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether the tower learns from answers too."""
+        return self.step >= self.options.joint_step
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -380,16 +408,23 @@ def attention_of(device: torch.device) -> AbstractContextManager[None]:
 
 
 def build_optimizer(
-    model: nn.Module, head: nn.Module, weight_decay: float
+    model: nn.Module, heads: nn.Module, weight_decay: float
 ) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices and kernels, not scales and biases."""
-    parameters = [*model.parameters(), *head.parameters()]
-    matrices = [p for p in parameters if p.squeeze().dim() > 1]
-    vectors = [p for p in parameters if p.squeeze().dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    """Return AdamW that decays matrices and kernels, not scales and biases.
+
+    Its first two groups are the tower and the heads, the others what answers.
+    """
+    named = dict(model.named_parameters())
+    tower = [each for name, each in named.items() if ".vision_tower." in name]
+    rest = [each for name, each in named.items() if ".vision_tower." not in name]
+    groups = []
+    for parameters in ([*tower, *heads.parameters()], rest):
+        matrices = [each for each in parameters if each.squeeze().dim() > 1]
+        vectors = [each for each in parameters if each.squeeze().dim() <= 1]
+        groups += [
+            {"params": matrices, "weight_decay": weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
 
 

@@ -109,6 +109,40 @@ def test_a_finished_run_becomes_a_model(options: Options, tokenizer: Tokenizer) 
         assert trained == tuple(RESOLUTIONS)
 
 
+def changed(trainer: Trainer) -> set[str]:
+    """The parts of which a step changed a weight."""
+    before = weights(trainer)
+    trainer.train_step(trainer.steps[trainer.step])
+    return {
+        "tower" if ".vision_tower." in name else name.partition(".")[0]
+        for name, each in trainer.weights().items()
+        if not torch.equal(each, before[name]) and "running" not in name
+        if "num_batches" not in name
+    }
+
+
+def test_what_learns_when(options: Options, tokenizer: Tokenizer) -> None:
+    trainer = Trainer(replace(options, naming_steps=1, joint_step=2), tokenizer)
+    found = []
+    for trainer.step in range(3):
+        found.append(changed(trainer))
+    assert found == [{"tower", "heads"}, {"model"}, {"tower", "heads", "model"}]
+
+
+def test_rates_rise_when_their_part_begins(
+    options: Options, tokenizer: Tokenizer
+) -> None:
+    chosen = replace(options, rate=2e-3, answer_rate=1e-3, warmup=4, naming_steps=10)
+    trainer = Trainer(chosen, tokenizer)
+    rates = {}
+    for trainer.step in (0, 10, 13, 20):
+        trainer._set_rates()
+        rates[trainer.step] = [each["lr"] for each in trainer.optimizer.param_groups]
+    assert rates[0][:2] == [0.5e-3] * 2
+    assert rates[10] == [2e-3, 2e-3, 0.25e-3, 0.25e-3]
+    assert rates[13] == rates[20] == [2e-3, 2e-3, 1e-3, 1e-3]
+
+
 def test_weights_go_on_from_pieces(options: Options, tokenizer: Tokenizer) -> None:
     trainer = Trainer(options, tokenizer)
     trainer.step = 7
