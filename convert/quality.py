@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten
 from fastvlm_mlx.backend import current, mx
 from fastvlm_mlx.config import FastVLMConfig, load_config, read_json
 from fastvlm_mlx.errors import CheckpointError
-from fastvlm_mlx.image import prepare
+from fastvlm_mlx.frame import prepare
 from fastvlm_mlx.memory import host_memory
 from fastvlm_mlx.model import FastVLMModel
 from fastvlm_mlx.prompt import ChatTokenizer, Message

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from .config import LONGEST_FRAME, FastVLMConfig, VisionConfig
 from .errors import ConfigError, OptionError, PromptError
-from .image import TILES, Fit
+from .frame import TILES, Fit
 from .options import Auto, GenerationOptions
 from .picture import Look
 

@@ -12,17 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from .image import (
-    TILES,
-    Fit,
-    ImageSource,
-    PictureFile,
-    Pixels,
-    open_image,
-    overview_and_tiles,
-    prepare,
-    read_file,
-)
+from .frame import TILES, Fit, Pixels, overview_and_tiles, prepare
+from .image import ImageSource, PictureFile, open_image, read_file
 
 Lap = Callable[[str], None]
 """Called with the name of a part of Timings when it ends."""

@@ -15,7 +15,7 @@ from fastvlm_mlx import FastVLM, engine
 from fastvlm_mlx import picture as picture_module
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.errors import FastVLMError, ImageError, OptionError, PromptError
-from fastvlm_mlx.image import prepare
+from fastvlm_mlx.frame import prepare
 from fastvlm_mlx.prompt import Message
 
 QUESTION = "What is in this picture?"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from fastvlm_mlx.errors import ImageError, OptionError
+from fastvlm_mlx.frame import overview_and_tiles, prepare
 from fastvlm_mlx.image import (
     DECODE_MARGIN,
     MAX_ASPECT,
@@ -23,8 +24,6 @@ from fastvlm_mlx.image import (
     PictureFile,
     open_ahead,
     open_image,
-    overview_and_tiles,
-    prepare,
     read_file,
     upright_size,
 )
@@ -620,7 +619,7 @@ def test_a_device_is_no_picture() -> None:
 def test_stripes_stay_small_whatever_the_frame(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("fastvlm_mlx.image._STRIPE_BYTES", 3000)
+    monkeypatch.setattr("fastvlm_mlx.frame._STRIPE_BYTES", 3000)
     image = noise(70, 90)
     found = prepare(image, (64, 192), "pad")
     monkeypatch.undo()
@@ -808,7 +807,7 @@ def test_stripes_are_those_of_a_whole_resize(
     """Threads hand stripes back in any order; each has its own place."""
     image = noise(301, 203)
     whole = prepare(image, (128, 192), mode)
-    monkeypatch.setattr("fastvlm_mlx.image._STRIPE_BYTES", 1)  # one row at a time
+    monkeypatch.setattr("fastvlm_mlx.frame._STRIPE_BYTES", 1)  # one row at a time
     assert np.array_equal(prepare(image, (128, 192), mode), whole)
 
 

@@ -26,7 +26,8 @@ RUNTIME = {
     "stopping": "",
     "config": "errors",
     "options": "errors config",
-    "image": "errors config",
+    "frame": "errors config",
+    "image": "errors frame",
     "plan": "errors config",
     "prompt": "errors config",
     "resolve": "errors config",
@@ -36,8 +37,8 @@ RUNTIME = {
     "whole_file": "backend",
     "feature_folder": "backend whole_file",
     "feature_cache": "backend feature_folder",
-    "picture": "config image",
-    "dial": "errors config image options picture",
+    "picture": "frame image",
+    "dial": "errors config frame options picture",
     "cpu_forms.attention": "backend",
     "cpu_forms.depthwise": "backend",
     "cpu_forms.conv_ffn": "backend cpu_forms.depthwise",
@@ -124,7 +125,7 @@ RUNTIME = {
     "cli.prompt_cache": "engine",
     "cli.stats": "caches dial generate",
     "cli.generate": (
-        "errors config dial image options resolve generate engine cli.terminal "
+        "errors config dial frame image options resolve generate engine cli.terminal "
         "cli.arguments cli.prompt_cache cli.stats"
     ),
     "cli.chat": (
@@ -161,7 +162,7 @@ RUNTIME = {
 # What the converter may import of the runtime, and of itself in this order.
 CONVERT_FROM_RUNTIME = {"errors", "config", "backend", "model", "prompt"}
 CONVERT_FROM_TOWER = {"ops", "vision"}  # rescale alone runs the tower to measure it
-CONVERT_FROM_LOADING = {"memory", "image", "weights"}  # to judge whole models
+CONVERT_FROM_LOADING = {"memory", "frame", "weights"}  # to judge whole models
 CONVERT = {
     "reparameterize": "",
     "read": "",
@@ -197,7 +198,10 @@ CONVERT = {
 
 # Packages from elsewhere, and the only modules that may import them.
 OTHERS = {
-    "PIL": ("fastvlm_mlx.image fastvlm_mlx.measure convert.drawings convert.questions"),
+    "PIL": (
+        "fastvlm_mlx.frame fastvlm_mlx.image fastvlm_mlx.measure "
+        "convert.drawings convert.questions"
+    ),
     "huggingface_hub": "convert.download convert.upload",
     "jinja2": "fastvlm_mlx.prompt",
     "lmms_eval": "fastvlm_mlx.evaluate.lmms_model fastvlm_mlx.evaluate.lmms_plugin",
@@ -213,7 +217,8 @@ OTHERS = {
         "convert.fold convert.quality convert.calibrate"
     ),
     "numpy": (
-        "fastvlm_mlx.image fastvlm_mlx.chat_file fastvlm_mlx.evaluate.interval "
+        "fastvlm_mlx.frame fastvlm_mlx.image fastvlm_mlx.chat_file "
+        "fastvlm_mlx.evaluate.interval "
         "convert.calibration convert.gptq convert.mlx_vlm"
     ),
     "safetensors": "convert.read",

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastvlm_mlx.image import prepare
+from fastvlm_mlx.frame import prepare
 
 
 @dataclass(frozen=True)

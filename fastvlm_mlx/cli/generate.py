@@ -24,8 +24,9 @@ from .stats import answer_stats, cache_stats
 from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
+    from ..frame import Fit
     from ..generate import GenerationResult, TextStream
-    from ..image import Fit, ImageSource, PictureFile
+    from ..image import ImageSource, PictureFile
     from ..options import GenerationOptions
 
 

@@ -21,7 +21,7 @@ from benchmarks.nano.square import read_square, to_pixel_values  # noqa: E402
 from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import FastVLM, load  # noqa: E402
 from fastvlm_mlx.backend import mx  # noqa: E402
-from fastvlm_mlx.image import prepare  # noqa: E402
+from fastvlm_mlx.frame import prepare  # noqa: E402
 from fastvlm_mlx.prompt import Message  # noqa: E402
 
 CHECKPOINT = Path(__file__).parents[2] / "benchmarks" / "nano" / "checkpoint"

@@ -26,7 +26,7 @@ import fastvlm_mlx  # noqa: E402
 from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import FastVLM, engine  # noqa: E402
 from fastvlm_mlx.backend import mx  # noqa: E402
-from fastvlm_mlx.image import prepare  # noqa: E402
+from fastvlm_mlx.frame import prepare  # noqa: E402
 from fastvlm_mlx.prompt import question  # noqa: E402
 from tests.goldens.layouts import Recipe, write_fast_vlm  # noqa: E402
 from tests.parity import runtime  # noqa: E402
