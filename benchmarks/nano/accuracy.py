@@ -1,9 +1,8 @@
 """Right answers out of the questions asked, and how sure that share is."""
 
-import math
 from dataclasses import dataclass
 
-NORMAL = 1.959964  # Standard deviations of a normal distribution that hold 95 %.
+from fastvlm_mlx.evaluate.interval import wilson
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,8 @@ class Accuracy:
         Unlike the plain normal one it stays within 0 and 100 and has a width even
         where every answer was right.
         """
-        share, spread = self.right / self.asked, NORMAL**2 / self.asked
-        middle = (share + spread / 2) / (1 + spread)
-        root = math.sqrt(share * (1 - share) / self.asked + spread / self.asked / 4)
-        half = NORMAL * root / (1 + spread)
-        return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
+        low, high = wilson(self.right, self.asked)
+        return 100 * low, 100 * high
 
     def __add__(self, other: "Accuracy") -> "Accuracy":
         return Accuracy(self.right + other.right, self.asked + other.asked)

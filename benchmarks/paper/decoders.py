@@ -3,27 +3,12 @@
 Sizes are those of the published config.json of each; mlx-lm builds them.
 """
 
+from dataclasses import replace
+
 from fastvlm_mlx.config import TextConfig
+from fastvlm_mlx.geometry import published_config
 
-
-def _qwen(
-    hidden_size: int,
-    layers: int,
-    intermediate_size: int,
-    heads: int,
-    kv_heads: int,
-    tied: bool = True,
-) -> TextConfig:
-    return TextConfig(
-        model_type="qwen2",
-        hidden_size=hidden_size,
-        num_hidden_layers=layers,
-        intermediate_size=intermediate_size,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        vocab_size=151936 if tied else 152064,
-        tie_word_embeddings=tied,
-    )
+_QWEN2 = published_config("0.5b").text_config
 
 
 def _llama(
@@ -47,10 +32,16 @@ def _llama(
 
 
 DECODERS: dict[str, TextConfig] = {
-    "Qwen2-0.5B": _qwen(896, 24, 4864, 14, 2),
-    "Qwen2-1.5B": _qwen(1536, 28, 8960, 12, 2),
-    "Qwen2-7B": _qwen(3584, 28, 18944, 28, 4, tied=False),
-    "Qwen1.5-0.5B": _qwen(1024, 24, 2816, 16, 16),
+    "Qwen2-0.5B": _QWEN2,
+    "Qwen2-1.5B": published_config("1.5b").text_config,
+    "Qwen2-7B": published_config("7b").text_config,
+    "Qwen1.5-0.5B": replace(
+        _QWEN2,
+        hidden_size=1024,
+        intermediate_size=2816,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+    ),
     "Vicuna-7B": _llama(4096, 32, 11008, 32, 32, vocab_size=32000),
     "Llama-3-8B": _llama(4096, 32, 14336, 32, 8, vocab_size=128256),
     "MobileLLaMA-1.4B": _llama(2048, 24, 5632, 16, 16, vocab_size=32000),

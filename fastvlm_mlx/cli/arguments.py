@@ -37,6 +37,17 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+    """How many answers grow together."""
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=8,
+        metavar="N",
+        help="answers that grow at a time (default 8)",
+    )
+
+
 def model_name(arguments: argparse.Namespace) -> str:
     """The model asked for, or the embedded one, said aloud."""
     if arguments.model is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import JobError
 from .arguments import (
     Verbs,
+    add_batch_size,
     add_everywhere,
     add_limit,
     add_looking,
@@ -50,13 +51,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--system", metavar="TEXT", help="the system prompt, where a line has none"
     )
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        default=8,
-        metavar="N",
-        help="answers that grow at a time (default 8)",
-    )
+    add_batch_size(parser)
     add_model(parser)
     add_limit(parser)
     add_looking(parser)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import JobError
 from .arguments import (
     Verbs,
+    add_batch_size,
     add_everywhere,
     add_limit,
     add_looking,
@@ -38,13 +39,7 @@ def add_parser(verbs: Verbs) -> None:
         ),
     )
     _add_data(parser)
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        default=8,
-        metavar="N",
-        help="answers that grow at a time (default 8)",
-    )
+    add_batch_size(parser)
     parser.add_argument(
         "--max-tokens", type=int, metavar="N", help="per answer (default: the task's)"
     )

@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-_Z = 1.959963984540054  # the standard normal holds 95 % within it
+NORMAL = 1.959963984540054
+"""The standard normal holds 95 % within so much of its middle."""
 
 DRAWS = 10_000
 """Data sets drawn anew for a bootstrap."""
@@ -30,10 +31,10 @@ def wilson(right: int, asked: int) -> Interval:
     """
     if asked < 1:
         raise ValueError("an interval needs at least one question")
-    share, z2 = right / asked, _Z * _Z
+    share, z2 = right / asked, NORMAL * NORMAL
     middle = (share + z2 / (2 * asked)) / (1 + z2 / asked)
     spread = share * (1 - share) / asked + z2 / (4 * asked * asked)
-    half = _Z * math.sqrt(spread) / (1 + z2 / asked)
+    half = NORMAL * math.sqrt(spread) / (1 + z2 / asked)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.nano.accuracy import NORMAL, Accuracy
+from benchmarks.nano.accuracy import Accuracy
+from fastvlm_mlx.evaluate.interval import NORMAL
 
 
 def counts() -> st.SearchStrategy[tuple[int, int]]:
