@@ -56,6 +56,13 @@ class Recipe:
         """The id of an image position in the model that `build` makes."""
         return APPLE_IMAGE_TOKEN if self.is_apple else FAST_VLM_IMAGE_TOKEN
 
+    def write_source(self, model: FastVlmForConditionalGeneration, at: Path) -> Path:
+        """The model as a checkpoint in a new folder inside one; that folder."""
+        source = at / "source"
+        source.mkdir()
+        self.write(self, model, source)
+        return source
+
     def build(self) -> FastVlmForConditionalGeneration:
         """The PyTorch model."""
         return reference.build_fast_vlm(

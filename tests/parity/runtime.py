@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert import convert_checkpoint
+from fastvlm_mlx import FastVLM, load
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.model import FastVLMModel
 from fastvlm_mlx.weights import load_model
@@ -22,6 +23,12 @@ def convert_and_load(source: Path, output: Path) -> FastVLMModel:
     """The whole way of a checkpoint, in float32."""
     convert_checkpoint(source, output)
     return load_model(output, dtype="float32")
+
+
+def convert_and_open(source: Path, output: Path) -> FastVLM:
+    """The same, with all that an engine has around its model."""
+    convert_checkpoint(source, output)
+    return load(output, dtype="float32")
 
 
 def channels_last(images: Array) -> mx.array:

@@ -25,8 +25,6 @@ from transformers.models.clip.image_processing_pil_clip import (  # noqa: E402
     CLIPImageProcessorPil,
 )
 
-import fastvlm_mlx  # noqa: E402
-from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import FastVLM  # noqa: E402
 from fastvlm_mlx.options import GenerationOptions  # noqa: E402
 from tests.goldens.layouts import Recipe, write_fast_vlm  # noqa: E402
@@ -52,10 +50,8 @@ def ours(
 ) -> FastVLM:
     """The same one, by the whole way of a checkpoint."""
     root = tmp_path_factory.mktemp("dial")
-    (root / "source").mkdir()
-    RECIPE.write(RECIPE, theirs, root / "source")
-    convert_checkpoint(root / "source", root / "converted")
-    return fastvlm_mlx.load(root / "converted", dtype="float32")
+    source = RECIPE.write_source(theirs, root)
+    return runtime.convert_and_open(source, root / "converted")
 
 
 def noise(height: int, width: int) -> Image.Image:

@@ -81,9 +81,7 @@ def ours(
     recipe: Recipe, theirs: FastVlmForConditionalGeneration, tmp_path: Path
 ) -> FastVLMModel:
     """The same model from its files."""
-    source = tmp_path / "source"
-    source.mkdir()
-    recipe.write(recipe, theirs, source)
+    source = recipe.write_source(theirs, tmp_path)
     return runtime.convert_and_load(source, tmp_path / "converted")
 
 

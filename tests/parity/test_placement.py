@@ -22,8 +22,6 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from transformers import FastVlmForConditionalGeneration  # noqa: E402
 
-import fastvlm_mlx  # noqa: E402
-from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import FastVLM, engine  # noqa: E402
 from fastvlm_mlx.backend import mx  # noqa: E402
 from fastvlm_mlx.frame import prepare  # noqa: E402
@@ -67,10 +65,8 @@ def ours(
 ) -> FastVLM:
     """The same one, with every cache on."""
     root = tmp_path_factory.mktemp("placement")
-    (root / "source").mkdir()
-    RECIPE.write(RECIPE, theirs, root / "source")
-    convert_checkpoint(root / "source", root / "converted")
-    return fastvlm_mlx.load(root / "converted", dtype="float32")
+    source = RECIPE.write_source(theirs, root)
+    return runtime.convert_and_open(source, root / "converted")
 
 
 @pytest.fixture(scope="module")

@@ -43,10 +43,8 @@ def build_pair(
     recipe: Recipe, folder: Path, size: tuple[int, int]
 ) -> tuple[FastVit, FastVLMModel, torch.Tensor]:
     """timm's tower, ours from the same files, and a random picture (1, 3, H, W)."""
-    source = folder / "source"
-    source.mkdir()
     model = recipe.build()
-    recipe.write(recipe, model, source)
+    source = recipe.write_source(model, folder)
     converted = runtime.convert_and_load(source, folder / "converted")
     generator = torch.Generator().manual_seed(recipe.seed + 1000)
     pixel_values = torch.rand(1, 3, *size, generator=generator)
