@@ -15,7 +15,8 @@ from benchmarks.geometry import (
 )
 from fastvlm_mlx import language
 from fastvlm_mlx.backend import mx, pick_dtype
-from fastvlm_mlx.image import open_image, prepare
+from fastvlm_mlx.frame import prepare
+from fastvlm_mlx.image import open_image
 from fastvlm_mlx.stopwatch import Stopwatch
 
 PREFIX, SUFFIX = 14, 10

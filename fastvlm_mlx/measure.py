@@ -13,7 +13,8 @@ from PIL import Image
 
 from .backend import mx
 from .config import FastVLMConfig
-from .image import open_image, prepare
+from .frame import prepare
+from .image import open_image
 from .model import FastVLMModel
 
 PHOTO = (4032, 3024)

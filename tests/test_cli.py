@@ -529,8 +529,8 @@ def test_ctrl_c_does_not_wait_for_a_picture(model: str, picture_file: Path) -> N
 
 STUCK = """
 import sys, time
-from fastvlm_mlx import cli, engine, image
-image.prepare = lambda *_: time.sleep(1000)
+from fastvlm_mlx import cli, engine, picture
+picture.prepare = lambda *_: time.sleep(1000)
 load = engine.load
 def loaded(*arguments, **options):
     vlm = load(*arguments, **options)

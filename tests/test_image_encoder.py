@@ -14,7 +14,8 @@ import fastvlm_mlx
 from fastvlm_mlx import FastVLM, ops
 from fastvlm_mlx.backend import mx
 from fastvlm_mlx.errors import ImageError
-from fastvlm_mlx.image import MAX_ASPECT, prepare
+from fastvlm_mlx.frame import prepare
+from fastvlm_mlx.image import MAX_ASPECT
 from fastvlm_mlx.image_encoder import ENCODED_AT_ONCE, at_once, encoding_groups
 from fastvlm_mlx.ops import _Activations
 from fastvlm_mlx.options import GenerationOptions

@@ -58,7 +58,7 @@ RUNTIME = {
     "geometry": "errors config backend model",
     "roofline": "config",
     "doctor": "blas backend memory",
-    "measure": "config backend image model",
+    "measure": "config backend frame image model",
     "generate": (
         "errors config backend dial language mlx_lm_door model options prompt stopping"
     ),

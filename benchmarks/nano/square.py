@@ -1,6 +1,6 @@
 """A drawn picture as the model sees it: a square, and where its marks end up.
 
-The pixels are those of the runtime, `fastvlm_mlx.image.prepare` in mode "pad".
+The pixels are those of the runtime, `fastvlm_mlx.frame.prepare` in mode "pad".
 """
 
 from dataclasses import dataclass
