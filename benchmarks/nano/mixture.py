@@ -1,10 +1,12 @@
 """Which scenes a training step sees, at which resolution: seed and step decide alone.
 
 First the tower learns names, mostly from sheets; a few of those stay for good, since
-nothing teaches more names per picture. Shapes, text and easy-vqa are what is asked
-about first; charts, receipts and screens follow from `Mixture.later` on, when letters
-and digits are known. All pictures of a step share one resolution; fewer fit at a higher
-one, so that every step costs about the same.
+nothing teaches more names per picture. Then questions begin, about small pictures:
+with four visual tokens the decoder finds in a few hundred steps that looking pays,
+with up to 64 not in a thousand. Shapes, text and easy-vqa at all resolutions follow;
+charts, receipts and screens from `Mixture.later` on, when letters and digits are
+known. All pictures of a step share one resolution; fewer fit at a higher one, so that
+every step costs about the same.
 """
 
 import random
@@ -23,6 +25,8 @@ EASY, SHEETS = "easy-vqa", "sheets"
 EASY_SHARE = 0.1
 NAMING_SHEETS, LATER_SHEETS = 0.6, 0.15  # Shares of the pictures of a step.
 FIRST = ("shapes", "text", "captions")
+SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
+SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
 RESOLUTIONS = {128: 0.1, 256: 0.3, 384: 0.3, 512: 0.3}  # Share of the steps.
 
@@ -34,20 +38,28 @@ class Mixture:
     Attributes:
         seed: of the run.
         naming: the steps in which nothing is asked.
+        small: the step until which, from then on, all pictures are small.
         later: the step from which the later tasks join the first ones.
         pictures: pictures of a step at 256 pixels.
     """
 
     seed: int
     naming: int
+    small: int
     later: int
     pictures: int
 
     def resolution(self, step: int) -> int:
         """Return the side of a step's pictures, in pixels."""
+        if self.is_small(step):
+            return SMALL
         source = random.Random(f"resolution {self.seed} {step}")
         sides, shares = list(RESOLUTIONS), list(RESOLUTIONS.values())
         return source.choices(sides, shares)[0]
+
+    def is_small(self, step: int) -> bool:
+        """Say whether questions have just begun."""
+        return self.naming <= step < self.small
 
     def count(self, resolution: int) -> int:
         """Return how many pictures a step has: about the same number of pixels each."""
@@ -56,6 +68,8 @@ class Mixture:
 
     def shares(self, step: int) -> dict[str, float]:
         """Return each task's share of a step's pictures."""
+        if self.is_small(step):
+            return SMALL_SHARES
         sheets = LATER_SHEETS if step >= self.naming else NAMING_SHEETS
         shares = task_shares(step >= self.later)
         rest = {task: (1 - sheets) * share for task, share in shares.items()}

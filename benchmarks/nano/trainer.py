@@ -63,6 +63,7 @@ class Options:
         pictures: pictures per step at 256 pixels.
         questions: conversations per picture and step.
         naming_steps: first steps, in which the tower learns alone.
+        small_step: the step until which, once questions begin, all pictures are small.
         later_step: the step from which all tasks are drawn, not only the first ones.
         joint_step: the step from which the tower learns from answers too. From the end
             of the first steps until then it stays as it is, which makes a step three
@@ -88,6 +89,7 @@ class Options:
     pictures: int = 16
     questions: int = 6
     naming_steps: int = 2000
+    small_step: int = 4000
     later_step: int = 5000
     joint_step: int = 10_000
     rate: float = 1.5e-3
@@ -120,6 +122,7 @@ class Trainer:
             Mixture(
                 options.seed,
                 options.naming_steps,
+                options.small_step,
                 options.later_step,
                 options.pictures,
             ),

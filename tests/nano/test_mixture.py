@@ -11,42 +11,52 @@ from benchmarks.nano.mixture import (
     FIRST,
     RESOLUTIONS,
     SHEETS,
+    SMALL,
     Mixture,
     draw_scene,
     task_shares,
 )
 from benchmarks.nano.sheets import SIDE, draw_sheet
 
-MIXTURE = Mixture(seed=3, naming=10, later=20, pictures=4)
+MIXTURE = Mixture(seed=3, naming=10, small=15, later=20, pictures=4)
 
 
 def test_a_step_is_the_same_in_any_order() -> None:
     alone = MIXTURE.scenes(25)
     for step in (11, 30):
         MIXTURE.scenes(step)
-    again = Mixture(3, 10, 20, 4).scenes(25)
+    again = Mixture(3, 10, 15, 20, 4).scenes(25)
     assert [each.questions for each in alone] == [each.questions for each in again]
     assert [s.image.tobytes() for s in alone] == [s.image.tobytes() for s in again]
 
 
 def test_steps_and_seeds_differ() -> None:
-    drawn = [Mixture(seed, 0, 0, 4).scenes(step) for seed in (0, 1) for step in (5, 6)]
+    drawn = [
+        Mixture(seed, 0, 0, 0, 4).scenes(step) for seed in (0, 1) for step in (5, 6)
+    ]
     pictures = {scenes[0].image.tobytes() for scenes in drawn}
     assert len(pictures) == 4
 
 
 def test_shares_are_shares() -> None:
-    for step in (0, 10, 20):
+    for step in (0, 10, 15, 20):
         assert sum(MIXTURE.shares(step).values()) == pytest.approx(1)
     assert set(MIXTURE.shares(0)) == {SHEETS, EASY, *FIRST}
-    assert set(MIXTURE.shares(10)) == {SHEETS, EASY, *FIRST}
-    assert MIXTURE.shares(10)[SHEETS] < MIXTURE.shares(9)[SHEETS]
+    assert set(MIXTURE.shares(15)) == {SHEETS, EASY, *FIRST}
+    assert MIXTURE.shares(15)[SHEETS] < MIXTURE.shares(9)[SHEETS]
     assert set(task_shares(all_tasks=True)) > {EASY, *FIRST}
 
 
 def test_something_is_asked_in_every_later_step() -> None:
-    single = Mixture(0, 0, 0, pictures=1)
+    single = Mixture(0, 0, 0, 0, pictures=1)
     assert all(single.scenes(step)[0].questions for step in range(40))
+
+
+def test_questions_begin_with_small_pictures() -> None:
+    assert {MIXTURE.resolution(step) for step in range(10, 15)} == {SMALL}
+    assert SHEETS not in MIXTURE.shares(10)
+    sides = {MIXTURE.resolution(step) for step in (*range(10), *range(15, 60))}
+    assert sides == set(RESOLUTIONS)
 
 
 def test_resolutions_come_as_often_as_they_should() -> None:
@@ -56,7 +66,7 @@ def test_resolutions_come_as_often_as_they_should() -> None:
 
 
 def test_a_step_has_about_the_same_number_of_pixels() -> None:
-    mixture = Mixture(0, 0, 0, pictures=24)
+    mixture = Mixture(0, 0, 0, 0, pictures=24)
     assert {side: mixture.count(side) for side in RESOLUTIONS} == {
         128: 48,
         256: 24,
