@@ -3,10 +3,10 @@
 First the tower learns names, mostly from sheets; a few of those stay for good, since
 nothing teaches more names per picture. Then questions begin, about small pictures:
 with four visual tokens the decoder finds in a few hundred steps that looking pays,
-with up to 64 not in a thousand. Shapes, text and easy-vqa at all resolutions follow;
-charts, receipts and screens from `Mixture.later` on, when letters and digits are
-known. All pictures of a step share one resolution; fewer fit at a higher one, so that
-every step costs about the same.
+with up to 64 not in a thousand. Shapes most of all, at all resolutions, follow; what
+has to be read, charts, receipts and screens among it, has its full share from
+`Mixture.later` on. All pictures of a step share one resolution; fewer fit at a higher
+one, so that every step costs about the same.
 """
 
 import random
@@ -24,11 +24,11 @@ Split = Literal["train", "test"]
 EASY, SHEETS = "easy-vqa", "sheets"
 EASY_SHARE = 0.1
 NAMING_SHEETS, LATER_SHEETS = 0.6, 0.15  # Shares of the pictures of a step.
-FIRST = ("shapes", "text", "captions")
+FIRST_SHARES = {"shapes": 0.5, "text": 0.2, EASY: 0.15, "captions": 0.15}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
-RESOLUTIONS = {128: 0.1, 256: 0.3, 384: 0.3, 512: 0.3}  # Share of the steps.
+RESOLUTIONS = {128: 0.2, 256: 0.4, 384: 0.2, 512: 0.2}  # Share of the steps.
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Mixture:
         same_pixels = self.pictures * 256**2 // resolution**2
         return max(1, min(same_pixels, MOST * self.pictures))
 
-    def shares(self, step: int) -> dict[str, float]:
+    def shares(self, step: int) -> Mapping[str, float]:
         """Return each task's share of a step's pictures."""
         if self.is_small(step):
             return SMALL_SHARES
@@ -82,7 +82,7 @@ class Mixture:
         shares = self.shares(step)
         chosen = source.choices(list(shares), list(shares.values()), k=count)
         if step >= self.naming and set(chosen) == {SHEETS}:
-            chosen[0] = FIRST[0]  # Something has to be asked.
+            chosen[0] = "shapes"  # Something has to be asked.
         first = step * MOST * self.pictures  # No two steps share a scene.
         return [
             draw_scene(task, "train", self.seed, first + place)
@@ -90,12 +90,12 @@ class Mixture:
         ]
 
 
-def task_shares(all_tasks: bool) -> dict[str, float]:
+def task_shares(all_tasks: bool) -> Mapping[str, float]:
     """Return each task's share of the pictures, easy-vqa among them."""
+    if not all_tasks:
+        return FIRST_SHARES
     mix: Mapping[str, float] = tasks.MIX
-    drawn = {task: mix[task] for task in mix if all_tasks or task in FIRST}
-    whole = sum(drawn.values())
-    shares = {task: (1 - EASY_SHARE) * mix / whole for task, mix in drawn.items()}
+    shares = {task: (1 - EASY_SHARE) * share for task, share in mix.items()}
     return {EASY: EASY_SHARE, **shares}
 
 
