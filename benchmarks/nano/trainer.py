@@ -1,8 +1,9 @@
 """The training of a nano FastVLM: steps, measures, and a state to resume from.
 
-Two losses. The tower names what is in every cell of the picture; in the first steps it
-learns that alone. Then the whole model answers questions too, several per encoded
-picture. It knows nothing of the command line or of checkpoint folders.
+Two losses. The tower names what is in every cell of the picture and where each visual
+token lies; in the first steps it learns that alone. Then the whole model answers
+questions too, several per encoded picture. It knows nothing of the command line or of
+checkpoint folders.
 """
 
 import json
@@ -31,13 +32,14 @@ from benchmarks.nano.architecture import (
 )
 from benchmarks.nano.cells import (
     STAGES,
-    CellHeads,
     cell_loss,
     shares_named,
 )
 from benchmarks.nano.feed import Batch, Steps, feed, make_batch
+from benchmarks.nano.heads import Heads
 from benchmarks.nano.labels import EMPTY
 from benchmarks.nano.mixture import Mixture, draw_scene, task_shares
+from benchmarks.nano.places import place_loss
 from benchmarks.nano.presets import PRESETS, STRIDE
 from benchmarks.nano.prompt import IGNORED, Conversations
 from benchmarks.nano.schedule import Schedule
@@ -132,7 +134,7 @@ class Trainer:
         preset = PRESETS[options.preset]
         self.model = build_model(preset, tokenizer, options.resolution).to(self.device)
         use_channels_last(self.model)
-        self.heads = CellHeads(preset).to(self.device)
+        self.heads = Heads(preset).to(self.device)
         self.optimizer = build_optimizer(self.model, self.heads, options.weight_decay)
         self.schedule = Schedule(options.rate, options.warmup)
         self.step = 0
@@ -199,10 +201,10 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of what is learned at this step, and its measures."""
         if not self.asks:
-            return self._naming_loss(self._see(batch)[1], batch)
+            return self._seeing_loss(*self._see(batch)[1:], batch)
         with nullcontext() if self.is_joint else torch.no_grad():
-            features, names = self._see(batch)
-            loss, measures = self._naming_loss(names, batch)
+            features, names, places = self._see(batch)
+            loss, measures = self._seeing_loss(names, places, batch)
         answer_loss, right = self.answer_loss(features, batch.conversations)
         measures |= {
             "answer_loss": answer_loss.item(),
@@ -210,24 +212,29 @@ class Trainer:
         }
         return self.options.cell_share * loss + answer_loss, measures
 
-    def _naming_loss(
-        self, names: dict[str, Tensor], batch: Batch
+    def _seeing_loss(
+        self, names: dict[str, Tensor], places: Tensor, batch: Batch
     ) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of the cells at all stages; the shares named rightly."""
+        """Return the loss of cells at all stages and of places; what was right."""
         losses = [cell_loss(each, batch.cells) for each in names.values()]
-        measures = {"cell_loss": sum(each.item() for each in losses)}
+        placed = place_loss(places)
+        measures = {
+            "cell_loss": sum(each.item() for each in losses),
+            "place_loss": placed.item(),
+        }
         for stride, each in names.items():
             letters, things = shares_named(each, batch.cells)
             measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
-        return torch.stack(losses).sum(), measures
+        return torch.stack([*losses, placed]).sum(), measures
 
-    def _see(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the visual tokens (P, C, h, w) and the cells' logits by stride."""
+    def _see(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Return the visual tokens (P, C, h, w), logits of cells and of places."""
         with torch.autocast(self.device.type, torch.bfloat16):
             features, early = encode_and_watch(
                 self.model, to_pixel_values(batch.pixels), STAGES.values()
             )
-            return features, self.heads([*early, features])
+            names = self.heads.cells([*early, features])
+            return features, names, self.heads.places(features)
 
     def answer_loss(
         self, features: Tensor, conversations: Conversations
@@ -280,7 +287,7 @@ class Trainer:
             yield make_batch(scenes, asked, self.options.resolution, self.tokenizer)
 
     def _judge(self, task: str, batch: Batch, got: dict[str, list[bool]]) -> None:
-        features, names = self._see(batch)
+        features, names, _ = self._see(batch)
         filled, named = batch.cells > EMPTY, names[str(STRIDE)].argmax(-1)
         got[f"cells/{task}"] += (named == batch.cells)[filled].tolist()
         if not self.asks:
@@ -428,7 +435,7 @@ def build_optimizer(
             {"params": matrices, "weight_decay": weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
 
 
 def mean_measures(parts: Iterable[dict[str, float]]) -> dict[str, float]:

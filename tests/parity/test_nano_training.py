@@ -29,6 +29,7 @@ from benchmarks.nano.feed import make_batch  # noqa: E402
 from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
 from benchmarks.nano.mixture import EASY, RESOLUTIONS, draw_scene  # noqa: E402
 from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
+from benchmarks.nano.places import Places, place_loss, places  # noqa: E402
 from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
 from benchmarks.nano.prompt import IGNORED, PromptEncoder  # noqa: E402
 from benchmarks.nano.square import to_pixel_values  # noqa: E402
@@ -237,7 +238,7 @@ def test_stages_see_more_and_more_pixels(
     features, early = encode_and_watch(trainer.model, pixels, STAGES.values())
     assert [each.shape[2:] for each in early] == [(8, 12), (4, 6)]
     assert features.shape == (1, 64, 2, 3)
-    named = trainer.heads([*early, features])
+    named = trainer.heads.cells([*early, features])
     assert list(named) == ["16", "32", "64"]
     assert {each.shape for each in named.values()} == {(1, 8, 24, LABEL_COUNT)}
 
@@ -257,3 +258,24 @@ def test_the_presets_suit_the_kernels(name: str) -> None:
     )
     for size in (preset.hidden, preset.feed_forward, preset.vocabulary):
         assert size % 64 == 0
+
+
+def test_a_visual_token_is_told_its_place() -> None:
+    """Of 16 tokens a side two share a row of eight; of two each stands for four."""
+    assert places(16, 2)[:, 0, 0].tolist() == [row // 2 for row in range(16)]
+    assert places(16, 2)[0, :, 1].tolist() == [2, 6]
+
+
+def test_places_are_learned_from_features_that_hold_them() -> None:
+    torch.manual_seed(0)
+    grid = places(8, 8).float().permute(2, 0, 1)[None]  # (1, 2, 8, 8)
+    head = Places(2)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.1)
+    losses = []
+    for _ in range(60):
+        loss = place_loss(head(grid))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
