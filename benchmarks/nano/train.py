@@ -58,9 +58,17 @@ def parse_arguments() -> argparse.Namespace:
     for field in fields(Options):
         if field.name != "out":
             flag = "--" + field.name.replace("_", "-")
-            kind = type(field.default)
-            parser.add_argument(flag, type=kind, help=f"[{field.default}]")
+            parser.add_argument(flag, **_reading(field.default))
     return parser.parse_args()
+
+
+def _reading(default: Any) -> dict[str, Any]:
+    """Return how argparse reads an option; None is what was not given."""
+    if isinstance(default, bool):
+        form = {"action": argparse.BooleanOptionalAction, "default": None}
+    else:
+        form = {"type": type(default)}
+    return {**form, "help": f"[{default}]"}
 
 
 def read_options(arguments: argparse.Namespace) -> Options:

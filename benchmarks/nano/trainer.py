@@ -78,6 +78,9 @@ class Options:
         cell_share: weight of the cells' loss once questions are answered.
         workers: processes that render.
         threads: of torch on a CPU; one wastes less where others compute too.
+        compiled: whether torch.compile makes kernels of the decoder's layers. It takes
+            a minute at the start and a C++ compiler; on two cores a step at 256 pixels
+            then takes 0.55 seconds instead of 0.66, one at 128 0.49 instead of 0.75.
         validate_every: steps between two measurements of held-out scenes.
         validated: held-out scenes per task.
         save_minutes: time between two saved states.
@@ -101,6 +104,7 @@ class Options:
     cell_share: float = 0.5
     workers: int = 1
     threads: int = 2
+    compiled: bool = False
     validate_every: int = 250
     validated: int = 24
     save_minutes: float = 5.0
@@ -134,6 +138,9 @@ class Trainer:
         preset = PRESETS[options.preset]
         self.model = build_model(preset, tokenizer, options.resolution).to(self.device)
         use_channels_last(self.model)
+        if options.compiled:
+            for layer in self.model.model.language_model.layers:
+                layer.compile(dynamic=True)
         self.heads = Heads(preset).to(self.device)
         self.optimizer = build_optimizer(self.model, self.heads, options.weight_decay)
         self.schedule = Schedule(options.rate, options.warmup)
