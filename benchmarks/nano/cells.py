@@ -23,7 +23,6 @@ from benchmarks.nano.labels import (
     EMPTY,
     LABEL_COUNT,
     OTHER,
-    UNTOLD,
 )
 from benchmarks.nano.presets import STRIDE, Preset
 
@@ -31,6 +30,7 @@ from benchmarks.nano.presets import STRIDE, Preset
 # gather from four times the pixels of the one before.
 STAGES = {16: 2, 32: 3}
 CELL_FEATURES = 48  # What is kept of a cell before it is named.
+EMPTY_EVERY = 8  # Of the empty cells, nearly all there are, one in so many is named.
 
 
 class Cells(nn.Module):
@@ -75,17 +75,33 @@ class CellHeads(nn.Module):
         nn.init.zeros_(self.name.bias)
         self.name.bias.data[EMPTY] = math.log(LABEL_COUNT)
 
-    def forward(self, stages: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Score every label of every cell, once per stage.
+    def forward(self, stages: Iterable[Tensor], chosen: Tensor) -> dict[str, Tensor]:
+        """Score every label of some cells, once per stage.
 
         Args:
             stages: features (P, C, h, w), those of the visual tokens last.
+            chosen: int64 (K,), places among all P * r * c cells of the pictures.
 
         Returns:
-            Logits (P, r, c, labels) by stride, the picture's cells in rows and columns.
+            Logits (K, labels) by stride.
         """
-        read = zip(self.cells.items(), stages, strict=True)
-        return {stride: self.name(cells(each)) for (stride, cells), each in read}
+        return {
+            stride: self.name(cells(each).flatten(0, 2)[chosen])
+            for (stride, cells), each in zip(self.cells.items(), stages, strict=True)
+        }
+
+
+def cells_to_name(labels: Tensor) -> Tensor:
+    """Return the places (K,) of all marks that are told and of some empty cells.
+
+    To name all the empty ones took a sixth of a step.
+
+    Args:
+        labels: int64 (P, r, c).
+    """
+    flat = labels.flatten()
+    marks, empty = (flat > EMPTY).nonzero()[:, 0], (flat == EMPTY).nonzero()[:, 0]
+    return torch.cat([marks, empty[::EMPTY_EVERY]])
 
 
 def cell_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -95,13 +111,12 @@ def cell_loss(logits: Tensor, labels: Tensor) -> Tensor:
     head would learn only those.
 
     Args:
-        logits: float (P, r, c, labels).
-        labels: int64 (P, r, c).
+        logits: float (K, labels).
+        labels: int64 (K,).
     """
-    flat, wanted = logits.flatten(0, 2).float(), labels.flatten()
-    losses = cross_entropy(flat, wanted, ignore_index=UNTOLD, reduction="none")
-    things, empty = wanted >= OTHER, wanted == EMPTY
-    characters = (wanted > EMPTY) & ~things
+    losses = cross_entropy(logits.float(), labels, reduction="none")
+    things, empty = labels >= OTHER, labels == EMPTY
+    characters = ~things & ~empty
     parts = [
         losses[each].sum() / each.sum().clamp(min=1)
         for each in (characters, things, empty)

@@ -24,11 +24,11 @@ Split = Literal["train", "test"]
 EASY, SHEETS = "easy-vqa", "sheets"
 EASY_SHARE = 0.1
 NAMING_SHEETS, LATER_SHEETS = 0.6, 0.15  # Shares of the pictures of a step.
-FIRST_SHARES = {"shapes": 0.5, "text": 0.2, EASY: 0.15, "captions": 0.15}
+FIRST_SHARES = {"shapes": 0.6, "text": 0.1, EASY: 0.2, "captions": 0.1}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
-RESOLUTIONS = {128: 0.25, 256: 0.5, 384: 0.15, 512: 0.1}  # Share of the steps.
+RESOLUTIONS = {128: 0.4, 256: 0.4, 384: 0.1, 512: 0.1}  # Share of the steps.
 
 
 @dataclass(frozen=True)

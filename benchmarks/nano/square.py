@@ -44,4 +44,5 @@ def read_square(path: Path, resolution: int) -> Tensor:
 
 def to_pixel_values(pixels: Tensor) -> Tensor:
     """Scale uint8 pictures (B, 3, S, S) to float32 in [0, 1]; no mean, no deviation."""
-    return pixels.float().div(255).contiguous(memory_format=torch.channels_last)
+    # Reordered as bytes, a quarter of what the floats are.
+    return pixels.contiguous(memory_format=torch.channels_last).float().div_(255)

@@ -33,6 +33,7 @@ from benchmarks.nano.architecture import (
 from benchmarks.nano.cells import (
     STAGES,
     cell_loss,
+    cells_to_name,
     shares_named,
 )
 from benchmarks.nano.feed import Batch, Steps, feed, make_batch
@@ -109,6 +110,23 @@ class Options:
     validated: int = 24
     save_minutes: float = 5.0
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the tower makes of a batch of P pictures.
+
+    Attributes:
+        features: (P, C, h, w), the visual tokens.
+        names: logits (K, labels) of cells, by stride.
+        labels: int64 (K,), what is in those cells.
+        places: logits (P, h, w, 2, parts) of the visual tokens' rows and columns.
+    """
+
+    features: Tensor
+    names: dict[str, Tensor]
+    labels: Tensor
+    places: Tensor
 
 
 class Trainer:
@@ -208,40 +226,27 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of what is learned at this step, and its measures."""
         if not self.asks:
-            return self._seeing_loss(*self._see(batch)[1:], batch)
+            return seeing_loss(self._see(batch))
         with nullcontext() if self.is_joint else torch.no_grad():
-            features, names, places = self._see(batch)
-            loss, measures = self._seeing_loss(names, places, batch)
-        answer_loss, right = self.answer_loss(features, batch.conversations)
+            seen = self._see(batch)
+            loss, measures = seeing_loss(seen)
+        answer_loss, right = self.answer_loss(seen.features, batch.conversations)
         measures |= {
             "answer_loss": answer_loss.item(),
             "answers": sum(map(sum, right)) / sum(map(len, right)),
         }
         return self.options.cell_share * loss + answer_loss, measures
 
-    def _seeing_loss(
-        self, names: dict[str, Tensor], places: Tensor, batch: Batch
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of cells at all stages and of places; what was right."""
-        losses = [cell_loss(each, batch.cells) for each in names.values()]
-        placed = place_loss(places)
-        measures = {
-            "cell_loss": sum(each.item() for each in losses),
-            "place_loss": placed.item(),
-        }
-        for stride, each in names.items():
-            letters, things = shares_named(each, batch.cells)
-            measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
-        return torch.stack([*losses, placed]).sum(), measures
-
-    def _see(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return the visual tokens (P, C, h, w), logits of cells and of places."""
+    def _see(self, batch: Batch) -> Seen:
+        """Encode pictures; name their cells and the places of visual tokens."""
+        chosen = cells_to_name(batch.cells)
         with torch.autocast(self.device.type, torch.bfloat16):
             features, early = encode_and_watch(
                 self.model, to_pixel_values(batch.pixels), STAGES.values()
             )
-            names = self.heads.cells([*early, features])
-            return features, names, self.heads.places(features)
+            names = self.heads.cells([*early, features], chosen)
+            places = self.heads.places(features)
+        return Seen(features, names, batch.cells.flatten()[chosen], places)
 
     def answer_loss(
         self, features: Tensor, conversations: Conversations
@@ -294,12 +299,12 @@ class Trainer:
             yield make_batch(scenes, asked, self.options.resolution, self.tokenizer)
 
     def _judge(self, task: str, batch: Batch, got: dict[str, list[bool]]) -> None:
-        features, names, _ = self._see(batch)
-        filled, named = batch.cells > EMPTY, names[str(STRIDE)].argmax(-1)
-        got[f"cells/{task}"] += (named == batch.cells)[filled].tolist()
+        seen = self._see(batch)
+        right_cells = seen.names[str(STRIDE)].argmax(-1) == seen.labels
+        got[f"cells/{task}"] += right_cells[seen.labels > EMPTY].tolist()
         if not self.asks:
             return
-        _, right = self.answer_loss(features, batch.conversations)
+        _, right = self.answer_loss(seen.features, batch.conversations)
         for asked, answered in zip(batch.asked, right, strict=True):
             for question, is_right in zip(asked, answered, strict=True):
                 got[question.kind].append(is_right)
@@ -395,6 +400,20 @@ class Clock:
         due = time.monotonic() - self._saved >= self._save_seconds
         self._saved = time.monotonic() if due else self._saved
         return due
+
+
+def seeing_loss(seen: Seen) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of cells at all stages and of places; what was right."""
+    losses = [cell_loss(each, seen.labels) for each in seen.names.values()]
+    placed = place_loss(seen.places)
+    measures = {
+        "cell_loss": sum(each.item() for each in losses),
+        "place_loss": placed.item(),
+    }
+    for stride, each in seen.names.items():
+        letters, things = shares_named(each, seen.labels)
+        measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
+    return torch.stack([*losses, placed]).sum(), measures
 
 
 def right_answers(conversations: Conversations, right: Tensor) -> list[list[bool]]:

@@ -24,6 +24,7 @@ from benchmarks.nano.cells import (  # noqa: E402
     CellHeads,
     Cells,
     cell_loss,
+    cells_to_name,
 )
 from benchmarks.nano.feed import make_batch  # noqa: E402
 from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
@@ -221,13 +222,20 @@ def test_the_order_of_the_cells() -> None:
     torch.testing.assert_close(found[0, 8:12, 24:32], place)
 
 
-def test_cells_that_nobody_can_tell_cost_nothing() -> None:
-    labels = torch.tensor([[[EMPTY, 5, UNTOLD]]])
-    logits = torch.zeros(1, 1, 3, LABEL_COUNT)
-    before = cell_loss(logits, labels)
-    logits[0, 0, 2, 7] = 100.0
-    assert cell_loss(logits, labels) == before
-    assert before == pytest.approx(2 * torch.tensor(LABEL_COUNT).log().item(), rel=1e-5)
+def test_cells_that_nobody_can_tell_are_not_named() -> None:
+    labels = torch.full((2, 4, 8), EMPTY)
+    labels[0, 0, 1], labels[1, 2, 3], labels[1, 2, 4] = UNTOLD, 5, LABEL_COUNT - 1
+    chosen = cells_to_name(labels)
+    found = labels.flatten()[chosen].tolist()
+    assert found[:2] == [5, LABEL_COUNT - 1]
+    assert found[2:] == [EMPTY] * 8  # 61 are empty
+
+
+def test_marks_and_empty_cells_weigh_the_same() -> None:
+    labels = torch.tensor([5, 6, 7, EMPTY])
+    uniform = torch.tensor(float(LABEL_COUNT)).log().item()
+    loss = cell_loss(torch.zeros(4, LABEL_COUNT), labels)
+    assert loss.item() == pytest.approx(2 * uniform, rel=1e-5)
 
 
 def test_stages_see_more_and_more_pixels(
@@ -238,9 +246,9 @@ def test_stages_see_more_and_more_pixels(
     features, early = encode_and_watch(trainer.model, pixels, STAGES.values())
     assert [each.shape[2:] for each in early] == [(8, 12), (4, 6)]
     assert features.shape == (1, 64, 2, 3)
-    named = trainer.heads.cells([*early, features])
+    named = trainer.heads.cells([*early, features], torch.tensor([0, 8 * 24 - 1]))
     assert list(named) == ["16", "32", "64"]
-    assert {each.shape for each in named.values()} == {(1, 8, 24, LABEL_COUNT)}
+    assert {each.shape for each in named.values()} == {(2, LABEL_COUNT)}
 
 
 def test_the_heads_begin_at_the_mean_of_the_labels() -> None:
