@@ -112,8 +112,9 @@ def write_options(options: Options) -> None:
 
 
 def write_checkpoints(trainer: Trainer) -> None:
-    """Settle the BatchNorm statistics and write the checkpoint and its half copy."""
-    trainer.settle_statistics()
+    """Write the checkpoint, its BatchNorm statistics settled, and its half copy."""
+    if not trainer.is_settled:
+        trainer.settle_statistics()
     options, folder = trainer.options, trainer.options.out / "checkpoint"
     save_checkpoint(
         trainer.model,

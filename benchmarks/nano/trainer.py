@@ -71,6 +71,8 @@ class Options:
         joint_step: the step from which the tower learns from answers too. From the end
             of the first steps until then it stays as it is, which makes a step three
             times as fast.
+        hold_step: the step from which BatchNorm uses statistics that were measured
+            once, over many batches: those of a step's four pictures are mostly noise.
         rate: highest learning rate of the tower.
         answer_rate: highest learning rate of projector and decoder. At twice this the
             projector's outputs grow until the decoder no longer sees their differences.
@@ -98,6 +100,7 @@ class Options:
     small_step: int = 4000
     later_step: int = 5000
     joint_step: int = 10_000
+    hold_step: int = 2000
     rate: float = 1.5e-3
     answer_rate: float = 7e-4
     warmup: int = 100
@@ -163,6 +166,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, self.heads, options.weight_decay)
         self.schedule = Schedule(options.rate, options.warmup)
         self.step = 0
+        self.is_settled = False  # Whether BatchNorm's statistics were measured.
 
     def finish(self, steps: int) -> None:
         """Let the learning rate fall over the next steps, unless it already does."""
@@ -200,7 +204,9 @@ class Trainer:
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Take one step; return its measures."""
-        self.model.train()
+        if self.step >= self.options.hold_step and not self.is_settled:
+            self.settle_statistics()
+        self._train_mode()
         self._set_rates()
         with attention_of(self.device):
             loss, measures = self.loss(batch.to(self.device))
@@ -209,6 +215,15 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         return {"resolution": batch.resolution, "loss": loss.item(), **measures}
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        for norm in self._norms() if self.is_settled else ():
+            norm.eval()
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        modules = self.model.modules()
+        return [each for each in modules if isinstance(each, nn.BatchNorm2d)]
 
     def _set_rates(self) -> None:
         seeing, answering = (
@@ -311,20 +326,20 @@ class Trainer:
 
     @torch.no_grad()
     def settle_statistics(self) -> None:
-        """Measure the BatchNorm statistics anew, in float32, on the run's next steps.
+        """Measure BatchNorm's statistics in float32, on the run's next steps, for good.
 
-        While training they trail behind the weights and are taken in bfloat16.
+        Until then they trail behind the weights and are taken in bfloat16.
         """
-        for norm in self.model.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.reset_running_stats()
-                norm.momentum = None  # The plain mean over all batches.
+        for norm in self._norms():
+            norm.reset_running_stats()
+            norm.momentum = None  # The plain mean over all batches.
         self.model.train()
         last = self.step + SETTLING
         for batch in feed(self.steps, self.step, last, self.options.workers):
             pixels = batch.pixels.to(self.device)
             encode_pictures(self.model, to_pixel_values(pixels))
         self.model.eval()
+        self.is_settled = True
 
     def _note(self, measures: dict[str, Any]) -> None:
         """Write measures to the log and, for the plot, to `history.jsonl`."""
@@ -339,7 +354,8 @@ class Trainer:
         fall = (self.schedule.fall_from, self.schedule.fall)
         path = self.options.out / STATE
         torch.save(
-            {**state, "step": self.step, "fall": fall}, path.with_suffix(".part")
+            {**state, "step": self.step, "fall": fall, "settled": self.is_settled},
+            path.with_suffix(".part"),
         )
         path.with_suffix(".part").replace(path)  # Never a half-written state.
 
@@ -348,7 +364,7 @@ class Trainer:
         state = torch.load(self.options.out / STATE, map_location=self.device)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self.step = state["step"]
+        self.step, self.is_settled = state["step"], state["settled"]
         fall_from, fall = state["fall"]
         self.schedule = replace(self.schedule, fall_from=fall_from, fall=fall)
 

@@ -13,6 +13,7 @@ pytest.importorskip("benchmarks.nano.architecture")  # brings its torchvision st
 
 from tokenizers import Tokenizer  # noqa: E402
 
+from benchmarks.nano import trainer as training  # noqa: E402
 from benchmarks.nano.architecture import (  # noqa: E402
     answer_logits,
     encode_and_watch,
@@ -129,6 +130,29 @@ def test_what_learns_when(options: Options, tokenizer: Tokenizer) -> None:
     for trainer.step in range(3):
         found.append(changed(trainer))
     assert found == [{"tower", "heads"}, {"model"}, {"tower", "heads", "model"}]
+
+
+def statistics(trainer: Trainer) -> Any:
+    found = [v for k, v in trainer.weights().items() if "running_mean" in k]
+    return torch.cat(found)
+
+
+def test_statistics_are_measured_once_and_then_held(
+    options: Options, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "SETTLING", 2)
+    trainer = Trainer(replace(options, hold_step=2), tokenizer)
+    found = []
+    for trainer.step in range(4):
+        trainer.train_step(trainer.steps[trainer.step])
+        found.append(statistics(trainer))
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
+    assert torch.equal(found[2], found[3])
+    trainer.save_state()
+    again = Trainer(trainer.options, tokenizer)
+    again.load_state()
+    assert again.is_settled
 
 
 def test_rates_rise_when_their_part_begins(
