@@ -5,8 +5,8 @@ nothing teaches more names per picture. Then questions begin, about small pictur
 with four visual tokens the decoder finds in a few hundred steps that looking pays,
 with up to 64 not in a thousand. Shapes most of all, at all resolutions, follow; what
 has to be read, charts, receipts and screens among it, has its full share from
-`Mixture.later` on. All pictures of a step share one resolution; fewer fit at a higher
-one, so that every step costs about the same.
+`Mixture.later` on, and then most pictures are large. All pictures of a step share one
+resolution; fewer fit at a higher one, so that every step costs about the same.
 """
 
 import random
@@ -28,7 +28,8 @@ FIRST_SHARES = {"shapes": 0.6, "text": 0.1, EASY: 0.2, "captions": 0.1}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
-RESOLUTIONS = {128: 0.4, 256: 0.4, 384: 0.1, 512: 0.1}  # Share of the steps.
+RESOLUTIONS = {128: 0.1, 256: 0.3, 384: 0.3, 512: 0.3}  # Share of the steps.
+FIRST_RESOLUTIONS = {128: 0.2, 256: 0.5, 384: 0.2, 512: 0.1}  # Until all is asked.
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ class Mixture:
         if self.is_small(step):
             return SMALL
         source = random.Random(f"resolution {self.seed} {step}")
-        sides, shares = list(RESOLUTIONS), list(RESOLUTIONS.values())
+        is_first = self.naming <= step < self.later
+        mix = FIRST_RESOLUTIONS if is_first else RESOLUTIONS
+        sides, shares = list(mix), list(mix.values())
         return source.choices(sides, shares)[0]
 
     def is_small(self, step: int) -> bool:

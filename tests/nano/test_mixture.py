@@ -61,9 +61,14 @@ def test_questions_begin_with_small_pictures() -> None:
 
 
 def test_resolutions_come_as_often_as_they_should() -> None:
-    drawn = Counter(MIXTURE.resolution(step) for step in range(4000))
+    drawn = Counter(MIXTURE.resolution(step) for step in range(20, 4020))
     for side, share in RESOLUTIONS.items():
         assert drawn[side] / 4000 == pytest.approx(share, abs=0.03)
+
+
+def test_shapes_are_seen_smaller_than_text() -> None:
+    first = [Mixture(0, 0, 0, 400, 4).resolution(step) for step in range(800)]
+    assert sum(first[:400]) < 0.85 * sum(first[400:])
 
 
 def test_a_step_has_about_the_same_number_of_pixels() -> None:
