@@ -11,7 +11,7 @@ from benchmarks.nano.tasks.palette import NAMED
 from benchmarks.nano.tasks.scene import Ask
 from benchmarks.nano.tasks.wording import COUNTS, capitalized, listed, with_article
 
-ASKED = 6  # Questions drawn for a picture; some find nothing to ask.
+ASKED = 16  # Questions drawn for a picture; some find nothing to ask, some come twice.
 CLEAR = 0.12  # What is left of what: at least this share of the picture apart.
 BIGGER = 1.35  # A bigger figure is at least so many times as wide.
 CAPTION_MOST = 4  # More figures are not described.
@@ -286,8 +286,8 @@ def _plural(noun: str) -> str:
 ASKERS: dict[Asker, int] = {
     _color: 4,
     _shape: 4,
-    _count: 4,
-    _place: 3,
+    _count: 6,
+    _place: 6,
     _beside: 4,
     _bigger: 4,
     _biggest: 3,
