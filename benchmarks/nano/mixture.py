@@ -52,13 +52,15 @@ class Mixture:
 
     def resolution(self, step: int) -> int:
         """Return the side of a step's pictures, in pixels."""
-        if self.is_small(step):
-            return SMALL
         source = random.Random(f"resolution {self.seed} {step}")
-        is_first = self.naming <= step < self.later
-        mix = FIRST_RESOLUTIONS if is_first else RESOLUTIONS
-        sides, shares = list(mix), list(mix.values())
-        return source.choices(sides, shares)[0]
+        mix = self.resolutions(step)
+        return source.choices(list(mix), list(mix.values()))[0]
+
+    def resolutions(self, step: int) -> Mapping[int, float]:
+        """Return each resolution's share of the steps about this one."""
+        if self.is_small(step):
+            return {SMALL: 1.0}
+        return FIRST_RESOLUTIONS if self.naming <= step < self.later else RESOLUTIONS
 
     def is_small(self, step: int) -> bool:
         """Say whether questions have just begun."""

@@ -24,10 +24,11 @@ from tokenizers import Tokenizer
 
 from benchmarks.nano.checkpoint import save_checkpoint, save_half_copy
 from benchmarks.nano.mixture import RESOLUTIONS, draw_scene, task_shares
+from benchmarks.nano.options import Options
 from benchmarks.nano.pieces import load_pieces, save_pieces
 from benchmarks.nano.presets import PRESETS
 from benchmarks.nano.tokenizer import train_tokenizer
-from benchmarks.nano.trainer import Options, Trainer, log
+from benchmarks.nano.trainer import Trainer, log
 
 TOKENIZER, OPTIONS = "tokenizer.json", "options.json"
 TEXT_SCENES = 400  # Scenes per task whose questions the tokenizer learns from.
@@ -113,8 +114,7 @@ def write_options(options: Options) -> None:
 
 def write_checkpoints(trainer: Trainer) -> None:
     """Write the checkpoint, its BatchNorm statistics settled, and its half copy."""
-    if not trainer.is_settled:
-        trainer.settle_statistics()
+    trainer.settle_statistics()
     options, folder = trainer.options, trainer.options.out / "checkpoint"
     save_checkpoint(
         trainer.model,

@@ -9,12 +9,10 @@ checkpoint folders.
 import json
 import logging
 import math
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,110 +24,27 @@ from torch.nn.functional import cross_entropy
 from benchmarks.nano.architecture import (
     answer_logits,
     build_model,
-    encode_and_watch,
     encode_pictures,
     use_channels_last,
 )
-from benchmarks.nano.cells import (
-    STAGES,
-    cell_loss,
-    cells_to_name,
-    shares_named,
-)
+from benchmarks.nano.clock import Clock
 from benchmarks.nano.feed import Batch, Steps, feed, make_batch
 from benchmarks.nano.heads import Heads
 from benchmarks.nano.labels import EMPTY
 from benchmarks.nano.mixture import Mixture, draw_scene, task_shares
-from benchmarks.nano.places import place_loss
+from benchmarks.nano.options import Options
 from benchmarks.nano.presets import PRESETS, STRIDE
 from benchmarks.nano.prompt import IGNORED, Conversations
 from benchmarks.nano.schedule import Schedule
+from benchmarks.nano.seeing import see, seeing_loss
 from benchmarks.nano.square import to_pixel_values
 
 LOG_EVERY = 20  # Steps.
 GLIMPSE_SHARE = 0.3  # Weight of what is said at visual tokens, beside the answers.
-SETTLING = 100  # Batches from which the last BatchNorm statistics are taken.
+SETTLING = 100  # Batches over which the BatchNorm statistics are measured.
 STATE, HISTORY = "state.pt", "history.jsonl"
 
 log = logging.getLogger("nano")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a training run is made of.
-
-    Attributes:
-        out: folder for the logs, the state to resume from and the checkpoint.
-        preset: name of the model's sizes.
-        device: where torch computes.
-        resolution: side of the pictures that the checkpoint is made for, in pixels.
-        pictures: pictures per step at 256 pixels.
-        questions: conversations per picture and step.
-        naming_steps: first steps, in which the tower learns alone.
-        small_step: the step until which, once questions begin, all pictures are small.
-        later_step: the step from which all tasks are drawn, not only the first ones.
-        joint_step: the step from which the tower learns from answers too. From the end
-            of the first steps until then it stays as it is, which makes a step three
-            times as fast.
-        hold_step: the step from which BatchNorm uses statistics that were measured
-            once, over many batches: those of a step's four pictures are mostly noise.
-        rate: highest learning rate of the tower.
-        answer_rate: highest learning rate of projector and decoder. At twice this the
-            projector's outputs grow until the decoder no longer sees their differences.
-        warmup: steps in which each of them rises.
-        weight_decay: AdamW's, for matrices and kernels.
-        cell_share: weight of the cells' loss once questions are answered.
-        workers: processes that render.
-        threads: of torch on a CPU; one wastes less where others compute too.
-        compiled: whether torch.compile makes kernels of the decoder's layers. It takes
-            a minute at the start and a C++ compiler; on two cores a step at 256 pixels
-            then takes 0.55 seconds instead of 0.66, one at 128 0.49 instead of 0.75.
-        validate_every: steps between two measurements of held-out scenes.
-        validated: held-out scenes per task.
-        save_minutes: time between two saved states.
-        seed: of the weights and of everything drawn.
-    """
-
-    out: Path
-    preset: str = "cpu"
-    device: str = "cpu"
-    resolution: int = 256
-    pictures: int = 16
-    questions: int = 6
-    naming_steps: int = 2000
-    small_step: int = 4000
-    later_step: int = 5000
-    joint_step: int = 10_000
-    hold_step: int = 2000
-    rate: float = 1.5e-3
-    answer_rate: float = 7e-4
-    warmup: int = 100
-    weight_decay: float = 0.05
-    cell_share: float = 0.5
-    workers: int = 1
-    threads: int = 2
-    compiled: bool = False
-    validate_every: int = 250
-    validated: int = 24
-    save_minutes: float = 5.0
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the tower makes of a batch of P pictures.
-
-    Attributes:
-        features: (P, C, h, w), the visual tokens.
-        names: logits (K, labels) of cells, by stride.
-        labels: int64 (K,), what is in those cells.
-        places: logits (P, h, w, 2, parts) of the visual tokens' rows and columns.
-    """
-
-    features: Tensor
-    names: dict[str, Tensor]
-    labels: Tensor
-    places: Tensor
 
 
 class Trainer:
@@ -204,7 +119,7 @@ class Trainer:
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Take one step; return its measures."""
-        if self.step >= self.options.hold_step and not self.is_settled:
+        if self.step >= self.options.hold_step:
             self.settle_statistics()
         self._train_mode()
         self._set_rates()
@@ -241,9 +156,9 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of what is learned at this step, and its measures."""
         if not self.asks:
-            return seeing_loss(self._see(batch))
+            return seeing_loss(see(self.model, self.heads, batch))
         with nullcontext() if self.is_joint else torch.no_grad():
-            seen = self._see(batch)
+            seen = see(self.model, self.heads, batch)
             loss, measures = seeing_loss(seen)
         answer_loss, right = self.answer_loss(seen.features, batch.conversations)
         measures |= {
@@ -251,17 +166,6 @@ class Trainer:
             "answers": sum(map(sum, right)) / sum(map(len, right)),
         }
         return self.options.cell_share * loss + answer_loss, measures
-
-    def _see(self, batch: Batch) -> Seen:
-        """Encode pictures; name their cells and the places of visual tokens."""
-        chosen = cells_to_name(batch.cells)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            features, early = encode_and_watch(
-                self.model, to_pixel_values(batch.pixels), STAGES.values()
-            )
-            names = self.heads.cells([*early, features], chosen)
-            places = self.heads.places(features)
-        return Seen(features, names, batch.cells.flatten()[chosen], places)
 
     def answer_loss(
         self, features: Tensor, conversations: Conversations
@@ -314,7 +218,7 @@ class Trainer:
             yield make_batch(scenes, asked, self.options.resolution, self.tokenizer)
 
     def _judge(self, task: str, batch: Batch, got: dict[str, list[bool]]) -> None:
-        seen = self._see(batch)
+        seen = see(self.model, self.heads, batch)
         right_cells = seen.names[str(STRIDE)].argmax(-1) == seen.labels
         got[f"cells/{task}"] += right_cells[seen.labels > EMPTY].tolist()
         if not self.asks:
@@ -326,10 +230,12 @@ class Trainer:
 
     @torch.no_grad()
     def settle_statistics(self) -> None:
-        """Measure BatchNorm's statistics in float32, on the run's next steps, for good.
+        """Measure BatchNorm's statistics in float32, on the run's next steps, once.
 
         Until then they trail behind the weights and are taken in bfloat16.
         """
+        if self.is_settled:
+            return
         for norm in self._norms():
             norm.reset_running_stats()
             norm.momentum = None  # The plain mean over all batches.
@@ -388,48 +294,6 @@ class Trainer:
     def _parts(self) -> dict[str, Any]:
         """Name what has a state."""
         return {"model": self.model, "heads": self.heads, "optimizer": self.optimizer}
-
-
-class Clock:
-    """Says when to save and when to stop.
-
-    Args:
-        minutes: until it is over.
-        save_minutes: between two saves.
-    """
-
-    def __init__(self, minutes: float, save_minutes: float) -> None:
-        self._started = self._saved = time.monotonic()
-        self._seconds, self._save_seconds = 60 * minutes, 60 * save_minutes
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the beginning."""
-        return round(time.monotonic() - self._started, 1)
-
-    def is_over(self) -> bool:
-        """Say whether the time is up."""
-        return time.monotonic() - self._started >= self._seconds
-
-    def is_time_to_save(self) -> bool:
-        """Say whether the last save was long ago; if so the next one is now."""
-        due = time.monotonic() - self._saved >= self._save_seconds
-        self._saved = time.monotonic() if due else self._saved
-        return due
-
-
-def seeing_loss(seen: Seen) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of cells at all stages and of places; what was right."""
-    losses = [cell_loss(each, seen.labels) for each in seen.names.values()]
-    placed = place_loss(seen.places)
-    measures = {
-        "cell_loss": sum(each.item() for each in losses),
-        "place_loss": placed.item(),
-    }
-    for stride, each in seen.names.items():
-        letters, things = shares_named(each, seen.labels)
-        measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
-    return torch.stack([*losses, placed]).sum(), measures
 
 
 def right_answers(conversations: Conversations, right: Tensor) -> list[list[bool]]:

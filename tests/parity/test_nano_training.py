@@ -30,6 +30,7 @@ from benchmarks.nano.cells import (  # noqa: E402
 from benchmarks.nano.feed import make_batch  # noqa: E402
 from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
 from benchmarks.nano.mixture import EASY, RESOLUTIONS, draw_scene  # noqa: E402
+from benchmarks.nano.options import Options  # noqa: E402
 from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
 from benchmarks.nano.places import Places, place_loss, places  # noqa: E402
 from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
@@ -38,7 +39,7 @@ from benchmarks.nano.square import to_pixel_values  # noqa: E402
 from benchmarks.nano.tasks.scene import Ask  # noqa: E402
 from benchmarks.nano.tokenizer import END, IMAGE, token_id, train_tokenizer  # noqa: E402
 from benchmarks.nano.train import write_checkpoints  # noqa: E402
-from benchmarks.nano.trainer import Options, Trainer, right_answers  # noqa: E402
+from benchmarks.nano.trainer import Trainer, right_answers  # noqa: E402
 from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import load  # noqa: E402
 

@@ -1,0 +1,56 @@
+"""What the tower makes of pictures before anything is asked, and the loss of that."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.nano.architecture import NanoFastVLM, encode_and_watch
+from benchmarks.nano.cells import STAGES, cell_loss, cells_to_name, shares_named
+from benchmarks.nano.feed import Batch
+from benchmarks.nano.heads import Heads
+from benchmarks.nano.places import place_loss
+from benchmarks.nano.square import to_pixel_values
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the tower makes of a batch of P pictures.
+
+    Attributes:
+        features: (P, C, h, w), the visual tokens.
+        names: logits (K, labels) of cells, by stride.
+        labels: int64 (K,), what is in those cells.
+        places: logits (P, h, w, 2, parts) of the visual tokens' rows and columns.
+    """
+
+    features: Tensor
+    names: dict[str, Tensor]
+    labels: Tensor
+    places: Tensor
+
+
+def see(model: NanoFastVLM, heads: Heads, batch: Batch) -> Seen:
+    """Encode pictures; name their cells and the places of visual tokens."""
+    chosen = cells_to_name(batch.cells)
+    with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+        features, early = encode_and_watch(
+            model, to_pixel_values(batch.pixels), STAGES.values()
+        )
+        names = heads.cells([*early, features], chosen)
+        places = heads.places(features)
+    return Seen(features, names, batch.cells.flatten()[chosen], places)
+
+
+def seeing_loss(seen: Seen) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of cells at all stages and of places; what was right."""
+    losses = [cell_loss(each, seen.labels) for each in seen.names.values()]
+    placed = place_loss(seen.places)
+    measures = {
+        "cell_loss": sum(each.item() for each in losses),
+        "place_loss": placed.item(),
+    }
+    for stride, each in seen.names.items():
+        letters, things = shares_named(each, seen.labels)
+        measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
+    return torch.stack([*losses, placed]).sum(), measures
