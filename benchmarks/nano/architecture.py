@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from benchmarks.nano.presets import Preset, image_tokens
-from benchmarks.nano.prompt import IGNORED, Conversations
+from benchmarks.nano.prompt import Conversations
 from benchmarks.nano.tokenizer import END, END_OF_TEXT, IMAGE, token_id
 
 NanoFastVLM: TypeAlias = FastVlmForConditionalGeneration
@@ -128,10 +128,8 @@ def encode_and_watch(
             hook.remove()
 
 
-def answer_logits(
-    model: NanoFastVLM, features: Tensor, conversations: Conversations
-) -> Tensor:
-    """Read conversations about encoded pictures and score the labelled next tokens.
+def read(model: NanoFastVLM, features: Tensor, conversations: Conversations) -> Tensor:
+    """Read conversations about encoded pictures.
 
     The same arithmetic as the model's own forward, but what several questions share,
     the picture above all, is computed once.
@@ -139,23 +137,22 @@ def answer_logits(
     Args:
         model: the nano model.
         features: (P, C, h, w), the pictures.
-        conversations: what is asked about them, with K labelled places.
+        conversations: what is asked about them.
 
     Returns:
-        Logits (K, vocabulary).
+        The decoder's last hidden states (P, L, D).
     """
     ids = conversations.input_ids
     tokens = features.flatten(2).transpose(1, 2)  # (P, N, C)
     tokens = model.model.multi_modal_projector(tokens)  # (P, N, D)
     embeds = model.get_input_embeddings()(ids)  # (P, L, D)
     places = (ids == model.config.image_token_index)[:, :, None]
-    hidden = model.model.language_model(
+    hidden: Tensor = model.model.language_model(
         inputs_embeds=embeds.masked_scatter(places, tokens.to(embeds.dtype)),
         position_ids=conversations.position_ids,
         attention_mask=conversations.attention_mask(),
-    ).last_hidden_state  # (P, L, D)
-    logits: Tensor = model.lm_head(hidden[conversations.labels != IGNORED])
-    return logits
+    ).last_hidden_state
+    return hidden
 
 
 def use_channels_last(model: NanoFastVLM) -> None:

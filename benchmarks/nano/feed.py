@@ -17,9 +17,11 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.nano.glimpses import glimpses, token_of_labels
 from benchmarks.nano.labels import cell_labels
 from benchmarks.nano.mixture import Mixture
+from benchmarks.nano.ninths import ninth_labels
 from benchmarks.nano.presets import image_tokens
 from benchmarks.nano.prompt import Conversations, PromptEncoder
 from benchmarks.nano.square import square
+from benchmarks.nano.tallies import tally
 from benchmarks.nano.tasks.scene import Ask, Scene
 
 AHEAD = 3  # Steps that a worker renders before they are asked for.
@@ -32,12 +34,16 @@ class Batch:
     Attributes:
         pixels: uint8 (P, 3, S, S).
         cells: int64 (P, S / 16, S / 8), see `labels.cell_labels`.
+        tallies: int64 (P, kinds), see `tallies.tally`.
+        ninths: int64 (P, N), see `ninths.ninth_labels`.
         conversations: one row per picture.
         asked: the conversations' questions and answers, by picture.
     """
 
     pixels: Tensor
     cells: Tensor
+    tallies: Tensor
+    ninths: Tensor
     conversations: Conversations
     asked: list[list[Ask]]
 
@@ -56,6 +62,8 @@ class Batch:
             self,
             pixels=self.pixels.to(device, non_blocking=True),
             cells=self.cells.to(device),
+            tallies=self.tallies.to(device),
+            ninths=self.ninths.to(device),
             conversations=Conversations(**moved),
         )
 
@@ -80,7 +88,14 @@ def make_batch(
     prompts = PromptEncoder(tokenizer, image_tokens(resolution))
     seen = glimpses(cells, token_of_labels(tokenizer))
     pixels = torch.stack([each.pixels for each in squares])
-    return Batch(pixels, cells, prompts.batch(chosen, seen), chosen)
+    tallies = torch.stack([tally(scene.marks) for scene in scenes])
+    ninths = torch.stack(
+        [
+            ninth_labels(scene.marks, scene.image.size, each)
+            for scene, each in zip(scenes, squares, strict=True)
+        ]
+    )
+    return Batch(pixels, cells, tallies, ninths, prompts.batch(chosen, seen), chosen)
 
 
 class Steps(Dataset[Batch]):

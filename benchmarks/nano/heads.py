@@ -3,14 +3,18 @@
 from torch import nn
 
 from benchmarks.nano.cells import CellHeads
+from benchmarks.nano.ninths import Ninths
 from benchmarks.nano.places import Places
 from benchmarks.nano.presets import Preset
+from benchmarks.nano.tallies import Tallies
 
 
 class Heads(nn.Module):
-    """What a cell holds and where a visual token lies, read from the tower."""
+    """Read from the tower: cells and places; from the decoder: numbers and ninths."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         self.cells = CellHeads(preset)
         self.places = Places(preset.vision_width)
+        self.tallies = Tallies(preset.hidden)
+        self.ninths = Ninths(preset.hidden)

@@ -19,10 +19,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import cross_entropy
 
 from benchmarks.nano.architecture import (
-    answer_logits,
     build_model,
     encode_pictures,
     use_channels_last,
@@ -34,13 +32,12 @@ from benchmarks.nano.labels import EMPTY
 from benchmarks.nano.mixture import Mixture, draw_scene, task_shares
 from benchmarks.nano.options import Options
 from benchmarks.nano.presets import PRESETS, STRIDE
-from benchmarks.nano.prompt import IGNORED, Conversations
 from benchmarks.nano.schedule import Schedule
 from benchmarks.nano.seeing import see, seeing_loss
 from benchmarks.nano.square import to_pixel_values
+from benchmarks.nano.telling import right_answers, tell, telling_loss
 
 LOG_EVERY = 20  # Steps.
-GLIMPSE_SHARE = 0.3  # Weight of what is said at visual tokens, beside the answers.
 SETTLING = 100  # Batches over which the BatchNorm statistics are measured.
 STATE, HISTORY = "state.pt", "history.jsonl"
 
@@ -160,30 +157,9 @@ class Trainer:
         with nullcontext() if self.is_joint else torch.no_grad():
             seen = see(self.model, self.heads, batch)
             loss, measures = seeing_loss(seen)
-        answer_loss, right = self.answer_loss(seen.features, batch.conversations)
-        measures |= {
-            "answer_loss": answer_loss.item(),
-            "answers": sum(map(sum, right)) / sum(map(len, right)),
-        }
-        return self.options.cell_share * loss + answer_loss, measures
-
-    def answer_loss(
-        self, features: Tensor, conversations: Conversations
-    ) -> tuple[Tensor, list[list[bool]]]:
-        """Return the answers' loss and, by picture, which answers are wholly right.
-
-        Every token right after the true ones before it is the same as the greedy answer
-        being right; in training the hint within the question has to be right, too.
-        """
-        with torch.autocast(self.device.type, torch.bfloat16):
-            logits = answer_logits(self.model, features, conversations)
-        wanted = conversations.labels != IGNORED
-        labels = conversations.labels[wanted]
-        right = right_answers(conversations, logits.argmax(-1) == labels)
-        losses = cross_entropy(logits.float(), labels, reduction="none")
-        said = conversations.segments[wanted] > 0  # The others are at visual tokens.
-        seen = losses[~said].sum() / (~said).sum().clamp(min=1)
-        return losses[said].mean() + GLIMPSE_SHARE * seen, right
+        told = tell(self.model, self.heads, seen.features, batch)
+        told_loss, told_measures = telling_loss(told, batch)
+        return self.options.cell_share * loss + told_loss, measures | told_measures
 
     @property
     def asks(self) -> bool:
@@ -223,7 +199,8 @@ class Trainer:
         got[f"cells/{task}"] += right_cells[seen.labels > EMPTY].tolist()
         if not self.asks:
             return
-        _, right = self.answer_loss(seen.features, batch.conversations)
+        told = tell(self.model, self.heads, seen.features, batch)
+        right = right_answers(told, batch.conversations)
         for asked, answered in zip(batch.asked, right, strict=True):
             for question, is_right in zip(asked, answered, strict=True):
                 got[question.kind].append(is_right)
@@ -294,24 +271,6 @@ class Trainer:
     def _parts(self) -> dict[str, Any]:
         """Name what has a state."""
         return {"model": self.model, "heads": self.heads, "optimizer": self.optimizer}
-
-
-def right_answers(conversations: Conversations, right: Tensor) -> list[list[bool]]:
-    """Say of each picture's conversations whether every labelled token is right.
-
-    Args:
-        conversations: of P pictures, with K labelled places.
-        right: bool (K,).
-    """
-    wanted = conversations.labels != IGNORED
-    wrong = torch.zeros_like(wanted)
-    wrong[wanted] = ~right
-    counts = conversations.segments.amax(dim=1).tolist()
-    answers = [[True] * count for count in counts]
-    wrong &= conversations.segments > 0
-    for row, place in wrong.nonzero().tolist():
-        answers[row][int(conversations.segments[row, place]) - 1] = False
-    return answers
 
 
 def attention_of(device: torch.device) -> AbstractContextManager[None]:

@@ -1,5 +1,6 @@
 """The training of nano at a tiny size: what it learns from, and that it can stop."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from tokenizers import Tokenizer  # noqa: E402
 
 from benchmarks.nano import trainer as training  # noqa: E402
 from benchmarks.nano.architecture import (  # noqa: E402
-    answer_logits,
     encode_and_watch,
     encode_pictures,
+    read,
 )
 from benchmarks.nano.cells import (  # noqa: E402
     CELL_FEATURES,
@@ -30,16 +31,19 @@ from benchmarks.nano.cells import (  # noqa: E402
 from benchmarks.nano.feed import make_batch  # noqa: E402
 from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
 from benchmarks.nano.mixture import EASY, RESOLUTIONS, draw_scene  # noqa: E402
+from benchmarks.nano.ninths import ninth_loss  # noqa: E402
 from benchmarks.nano.options import Options  # noqa: E402
 from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
 from benchmarks.nano.places import Places, place_loss, places  # noqa: E402
 from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
 from benchmarks.nano.prompt import IGNORED, PromptEncoder  # noqa: E402
 from benchmarks.nano.square import to_pixel_values  # noqa: E402
+from benchmarks.nano.tallies import COUNTED, MOST, tally_loss  # noqa: E402
 from benchmarks.nano.tasks.scene import Ask  # noqa: E402
+from benchmarks.nano.telling import Told, right_answers  # noqa: E402
 from benchmarks.nano.tokenizer import END, IMAGE, token_id, train_tokenizer  # noqa: E402
 from benchmarks.nano.train import write_checkpoints  # noqa: E402
-from benchmarks.nano.trainer import Trainer, right_answers  # noqa: E402
+from benchmarks.nano.trainer import Trainer  # noqa: E402
 from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import load  # noqa: E402
 
@@ -130,7 +134,11 @@ def test_what_learns_when(options: Options, tokenizer: Tokenizer) -> None:
     found = []
     for trainer.step in range(3):
         found.append(changed(trainer))
-    assert found == [{"tower", "heads"}, {"model"}, {"tower", "heads", "model"}]
+    assert found == [
+        {"tower", "heads"},
+        {"heads", "model"},
+        {"tower", "heads", "model"},
+    ]
 
 
 def statistics(trainer: Trainer) -> Any:
@@ -204,16 +212,14 @@ def test_shared_rows_score_like_separate_ones(
     together = make_batch([scene], [asked], 64, tokenizer)
     with torch.no_grad():
         features = encode_pictures(model, to_pixel_values(together.pixels))
-        logits = answer_logits(model, features, together.conversations)
-        apart = [
-            answer_logits(
-                model,
-                features,
-                make_batch([scene], [[each]], 64, tokenizer).conversations,
-            )
-            for each in asked
+        alone = [make_batch([scene], [[each]], 64, tokenizer) for each in asked]
+        found, *apart = [
+            read(model, features, batch.conversations)[
+                batch.conversations.labels != IGNORED
+            ]
+            for batch in (together, *alone)
         ]
-    torch.testing.assert_close(logits, torch.cat(apart))
+    torch.testing.assert_close(found, torch.cat(apart))
 
 
 def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
@@ -231,10 +237,12 @@ def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
 def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
     asked = [Ask("what?", "yes", "a/b"), Ask("what else?", "no", "a/b")]
     row = PromptEncoder(tokenizer, 1).batch([asked])
-    labelled = row.segments[row.labels.ne(IGNORED)]
-    right = torch.ones(len(labelled), dtype=torch.bool)
-    right[labelled == 1] = torch.arange(int(labelled.eq(1).sum())) != 0
-    assert right_answers(row, right) == [[False, True]]
+    labels = row.labels[row.labels.ne(IGNORED)]
+    tokens = torch.nn.functional.one_hot(labels, 320).float()
+    nothing = torch.empty(0)
+    assert right_answers(Told(tokens, nothing, nothing), row) == [[True, True]]
+    tokens[0] = tokens[0].roll(1)
+    assert right_answers(Told(tokens, nothing, nothing), row) == [[False, True]]
 
 
 def test_the_order_of_the_cells() -> None:
@@ -312,3 +320,26 @@ def test_places_are_learned_from_features_that_hold_them() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_what_is_shown_and_what_is_absent_weigh_the_same() -> None:
+    tallies = torch.zeros(2, len(COUNTED), dtype=torch.int64)
+    tallies[0, :3], tallies[1] = 2, IGNORED
+    even = torch.zeros(2, len(COUNTED), MOST + 1)
+    loss, right = tally_loss(even, tallies)
+    assert loss.item() == pytest.approx(2 * math.log(MOST + 1), rel=1e-5)
+    assert right == 0.0
+    even[0, :2, 2] = 1.0
+    assert tally_loss(even, tallies)[1] == pytest.approx(2 / 3)
+    nothing = tally_loss(even, torch.full_like(tallies, IGNORED))
+    assert (nothing[0].item(), math.isnan(nothing[1])) == (0.0, True)
+
+
+def test_ninths_are_learned_where_they_are_told() -> None:
+    ninths = torch.tensor([[8, IGNORED]])
+    logits = torch.zeros(1, 2, 9)
+    logits[0, 0, 8], logits[0, 1, 0] = 50.0, 50.0
+    loss, right = ninth_loss(logits, ninths)
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert right == 1.0
+    assert ninth_loss(logits, ninths.fill_(IGNORED))[0].item() == 0.0

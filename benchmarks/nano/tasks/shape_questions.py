@@ -7,6 +7,7 @@ from random import Random
 from benchmarks.nano.tasks.asking import ask
 from benchmarks.nano.tasks.figures import SHAPES, Figure
 from benchmarks.nano.tasks.ground import Size
+from benchmarks.nano.tasks.ninth import ninth
 from benchmarks.nano.tasks.palette import NAMED
 from benchmarks.nano.tasks.scene import Ask
 from benchmarks.nano.tasks.wording import COUNTS, capitalized, listed, with_article
@@ -111,7 +112,7 @@ def _count(random: Random, figures: Figures, size: Size, ending: str) -> Ask:
 
 def _place(random: Random, figures: Figures, size: Size, ending: str) -> Ask | None:
     figure = _unique(random, figures)
-    place = None if figure is None else place_name(figure, size)
+    place = None if figure is None else ninth(figure.center, size)
     if figure is None or place is None:
         return None
     noun = _short_name(random, figure, figures)
@@ -122,20 +123,6 @@ def _place(random: Random, figures: Figures, size: Size, ending: str) -> Ask | N
     )
     sentence = f"The {noun} is {_in_place(place)}."
     return ask(random, f"shapes/position{ending}", ways, place, sentence)
-
-
-def place_name(figure: Figure, size: Size) -> str | None:
-    """Name the ninth of the picture that holds a figure's middle: "top left".
-
-    Returns:
-        None within 5 % of the picture's size from a border between two ninths.
-    """
-    x, y = figure.center[0] / size[0], figure.center[1] / size[1]
-    if any(abs(share - edge) < 0.05 for share in (x, y) for edge in (1 / 3, 2 / 3)):
-        return None
-    column = ("left", "", "right")[int(x * 3)]
-    row = ("top", "", "bottom")[int(y * 3)]
-    return f"{row} {column}".strip() or "middle"
 
 
 def _in_place(place: str) -> str:

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from benchmarks.nano import tasks
 from benchmarks.nano.tasks import chart_data
-from benchmarks.nano.tasks.figures import Figure
+from benchmarks.nano.tasks.ninth import ninth
 from benchmarks.nano.tasks.receipts import draw_slip
 from benchmarks.nano.tasks.scene import Ask, Scene
-from benchmarks.nano.tasks.shape_questions import place_name
 from benchmarks.nano.tasks.wording import COUNTS, draw_price, listed, with_article
 
 seeds = st.integers(0, 2**32)
@@ -112,9 +111,7 @@ def test_the_bigger_figure_is_bigger(seed: int) -> None:
     ],
 )
 def test_places_have_names(center: tuple[float, float], name: str | None) -> None:
-    x, y = center
-    figure = Figure("red", "star", (255, 0, 0), (x - 5, y - 5, x + 5, y + 5), 0.0)
-    assert place_name(figure, (200, 100)) == name
+    assert ninth(center, (200, 100)) == name
 
 
 @given(seeds)

@@ -1,0 +1,80 @@
+"""What the decoder makes of pictures and of what is asked, and the loss of that."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from benchmarks.nano.architecture import NanoFastVLM, read
+from benchmarks.nano.feed import Batch
+from benchmarks.nano.heads import Heads
+from benchmarks.nano.ninths import ninth_loss
+from benchmarks.nano.prompt import IGNORED, Conversations
+from benchmarks.nano.tallies import tally_loss
+
+BESIDE = 0.3  # Weight of all that is told of the picture itself, beside the answers.
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the decoder makes of a batch of P pictures and their conversations.
+
+    Attributes:
+        tokens: logits (K, vocabulary) at the labelled places.
+        tallies: logits (P, kinds, numbers) at the last visual tokens.
+        ninths: logits (P, N, 9) at all of them.
+    """
+
+    tokens: Tensor
+    tallies: Tensor
+    ninths: Tensor
+
+
+def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> Told:
+    """Read conversations about encoded pictures (P, C, h, w); answer, count, place."""
+    asked = batch.conversations
+    with torch.autocast(features.device.type, torch.bfloat16):
+        hidden = read(model, features, asked)  # (P, L, D)
+        tokens = model.lm_head(hidden[asked.labels != IGNORED])
+        visual = hidden[asked.input_ids == model.config.image_token_index]
+        visual = visual.unflatten(0, (len(hidden), -1))  # (P, N, D)
+        return Told(tokens, heads.tallies(visual[:, -1]), heads.ninths(visual))
+
+
+def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of answers and of what is told beside them; what was right."""
+    wanted = batch.conversations.labels != IGNORED
+    losses = cross_entropy(
+        told.tokens.float(), batch.conversations.labels[wanted], reduction="none"
+    )
+    said = batch.conversations.segments[wanted] > 0  # The others are at visual tokens.
+    answered = losses[said].mean()
+    glimpsed = losses[~said].sum() / (~said).sum().clamp(min=1)
+    counted, tallies = tally_loss(told.tallies, batch.tallies)
+    placed, ninths = ninth_loss(told.ninths, batch.ninths)
+    right = [each for row in right_answers(told, batch.conversations) for each in row]
+    beside = torch.stack([glimpsed, counted, placed]).sum()
+    return answered + BESIDE * beside, {
+        "answer_loss": answered.item(),
+        "answers": sum(right) / max(1, len(right)),
+        "tallies": tallies,
+        "ninths": ninths,
+    }
+
+
+def right_answers(told: Told, conversations: Conversations) -> list[list[bool]]:
+    """Say of each picture's conversations whether every labelled token is right.
+
+    Every token right after the true ones before it is the same as the greedy answer
+    being right; in training the hint within the question has to be right, too.
+    """
+    wanted = conversations.labels != IGNORED
+    wrong = torch.zeros_like(wanted)
+    wrong[wanted] = told.tokens.argmax(-1) != conversations.labels[wanted]
+    counts = conversations.segments.amax(dim=1).tolist()
+    answers = [[True] * count for count in counts]
+    wrong &= conversations.segments > 0
+    for row, place in wrong.nonzero().tolist():
+        answers[row][int(conversations.segments[row, place]) - 1] = False
+    return answers

@@ -1,0 +1,49 @@
+"""What the decoder is to tell of a picture: how many figures, and in which ninth."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+
+from benchmarks.nano.ninths import ninth_labels  # noqa: E402
+from benchmarks.nano.prompt import IGNORED  # noqa: E402
+from benchmarks.nano.square import square  # noqa: E402
+from benchmarks.nano.tallies import COUNTED, MOST, tally  # noqa: E402
+from benchmarks.nano.tasks.ninth import NINTHS  # noqa: E402
+from benchmarks.nano.tasks.scene import Mark  # noqa: E402
+
+
+def mark(label: str, x: float, y: float) -> Mark:
+    return Mark(label, (x - 4, y - 4, x + 4, y + 4))
+
+
+def test_figures_are_counted_by_color_and_shape() -> None:
+    marks = [mark(name, 9, 9) for name in ("red star", "red star", "blue star")]
+    found = dict(zip(COUNTED, tally(marks).tolist(), strict=True))
+    shown = {kind: number for kind, number in found.items() if number}
+    assert shown == {"figure": 3, "red": 2, "blue": 1, "star": 3}
+
+
+@pytest.mark.parametrize(
+    "labels", [[], ["a"], ["red star", "bar"], ["red star"] * (MOST + 1)]
+)
+def test_what_is_not_counted(labels: list[str]) -> None:
+    assert set(tally([mark(each, 9, 9) for each in labels]).tolist()) == {IGNORED}
+
+
+def test_a_ninth_is_one_of_the_picture_without_its_bars() -> None:
+    """256 x 64 becomes 128 x 32 between bars of 48: two rows of two visual tokens."""
+    image = Image.new("RGB", (256, 64))
+    made = square(image, 128)
+    top_left, right = mark("red star", 20, 10), mark("red star", 240, 32)
+    found = ninth_labels([top_left, right, mark("a", 128, 32)], image.size, made)
+    names = [NINTHS[each] if each != IGNORED else None for each in found.tolist()]
+    assert names == ["top left", None, None, "right"]
+
+
+def test_two_ninths_in_one_visual_token_are_not_told() -> None:
+    image = Image.new("RGB", (64, 64))
+    marks = [mark("red star", 9, 9), mark("red star", 55, 55)]
+    assert ninth_labels(marks, image.size, square(image, 64)).tolist() == [IGNORED]
+    assert ninth_labels(marks[:1], image.size, square(image, 64)).tolist() == [0]
