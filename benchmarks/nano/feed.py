@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -20,6 +21,7 @@ from benchmarks.nano.mixture import Mixture
 from benchmarks.nano.ninths import ninth_labels
 from benchmarks.nano.presets import image_tokens
 from benchmarks.nano.prompt import Conversations, PromptEncoder
+from benchmarks.nano.spelling import spelling_labels
 from benchmarks.nano.square import square
 from benchmarks.nano.tallies import tally
 from benchmarks.nano.tasks.scene import Ask, Scene
@@ -36,6 +38,7 @@ class Batch:
         cells: int64 (P, S / 16, S / 8), see `labels.cell_labels`.
         tallies: int64 (P, kinds), see `tallies.tally`.
         ninths: int64 (P, N), see `ninths.ninth_labels`.
+        spelling: int64 (P, N, 1 + 4), see `spelling.spelling_labels`.
         conversations: one row per picture.
         asked: the conversations' questions and answers, by picture.
     """
@@ -44,6 +47,7 @@ class Batch:
     cells: Tensor
     tallies: Tensor
     ninths: Tensor
+    spelling: Tensor
     conversations: Conversations
     asked: list[list[Ask]]
 
@@ -64,6 +68,7 @@ class Batch:
             cells=self.cells.to(device),
             tallies=self.tallies.to(device),
             ninths=self.ninths.to(device),
+            spelling=self.spelling.to(device),
             conversations=Conversations(**moved),
         )
 
@@ -75,27 +80,22 @@ def make_batch(
     tokenizer: Tokenizer,
 ) -> Batch:
     """Bring scenes and the questions chosen of each to tensors."""
-    squares = [square(scene.image, resolution) for scene in scenes]
-    cells = torch.stack(
-        [
-            torch.from_numpy(
-                cell_labels(scene.marks, each.scale, each.offset, resolution)
-            )
-            for scene, each in zip(scenes, squares, strict=True)
-        ]
-    )
+    made = [square(scene.image, resolution) for scene in scenes]
+    both = list(zip(scenes, made, strict=True))
+    cells = [cell_labels(s.marks, m.scale, m.offset, resolution) for s, m in both]
+    every = torch.from_numpy(np.stack(cells))
     chosen = [list(questions) for questions in asked]
     prompts = PromptEncoder(tokenizer, image_tokens(resolution))
-    seen = glimpses(cells, token_of_labels(tokenizer))
-    pixels = torch.stack([each.pixels for each in squares])
-    tallies = torch.stack([tally(scene.marks) for scene in scenes])
-    ninths = torch.stack(
-        [
-            ninth_labels(scene.marks, scene.image.size, each)
-            for scene, each in zip(scenes, squares, strict=True)
-        ]
+    seen = glimpses(every, token_of_labels(tokenizer))
+    return Batch(
+        pixels=torch.stack([each.pixels for each in made]),
+        cells=every,
+        tallies=torch.stack([tally(scene.marks) for scene in scenes]),
+        ninths=torch.stack([ninth_labels(s.marks, s.image.size, m) for s, m in both]),
+        spelling=torch.stack([spelling_labels(s.marks, m) for s, m in both]),
+        conversations=prompts.batch(chosen, seen),
+        asked=chosen,
     )
-    return Batch(pixels, cells, tallies, ninths, prompts.batch(chosen, seen), chosen)
 
 
 class Steps(Dataset[Batch]):

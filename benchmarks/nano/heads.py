@@ -6,11 +6,12 @@ from benchmarks.nano.cells import CellHeads
 from benchmarks.nano.ninths import Ninths
 from benchmarks.nano.places import Places
 from benchmarks.nano.presets import Preset
+from benchmarks.nano.spelling import Spelling
 from benchmarks.nano.tallies import Tallies
 
 
 class Heads(nn.Module):
-    """Read from the tower: cells and places; from the decoder: numbers and ninths."""
+    """Read from the tower: cells and places; from the decoder: the others."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -18,3 +19,4 @@ class Heads(nn.Module):
         self.places = Places(preset.vision_width)
         self.tallies = Tallies(preset.hidden)
         self.ninths = Ninths(preset.hidden)
+        self.spelling = Spelling(preset.hidden)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.nano.labels import THINGS
-from benchmarks.nano.presets import STRIDE
 from benchmarks.nano.prompt import IGNORED
 from benchmarks.nano.square import Square
 from benchmarks.nano.tasks.ground import Size
@@ -44,20 +43,14 @@ def ninth_labels(marks: Iterable[Mark], size: Size, made: Square) -> Tensor:
         int64 (N,), places among `NINTHS`; `IGNORED` where no figure has its middle,
         two figures of different ninths have, or the ninth is not plain.
     """
-    count = made.pixels.shape[-1] // STRIDE
     found: dict[int, set[int]] = {}
     for mark in marks:
         if mark.label not in THINGS:
             continue
-        x, y = (mark.box[0] + mark.box[2]) / 2, (mark.box[1] + mark.box[3]) / 2
-        name = ninth((x, y), size)
-        column, row = (
-            min(int((at + before) * made.scale) // STRIDE, count - 1)
-            for at, before in zip((x, y), made.offset, strict=True)
-        )
+        name = ninth(mark.middle, size)
         number = IGNORED if name is None else NINTHS.index(name)
-        found.setdefault(row * count + column, set()).add(number)
-    labels = torch.full((count**2,), IGNORED)
+        found.setdefault(made.token(mark.middle), set()).add(number)
+    labels = torch.full((made.tokens,), IGNORED)
     for token, numbers in found.items():
         labels[token] = numbers.pop() if len(numbers) == 1 else IGNORED
     return labels

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.nano.presets import STRIDE, image_tokens
 from fastvlm_mlx.frame import prepare
 
 
@@ -26,6 +27,20 @@ class Square:
     pixels: Tensor
     scale: float
     offset: tuple[int, int]
+
+    @property
+    def tokens(self) -> int:
+        """How many visual tokens it becomes."""
+        return image_tokens(self.pixels.shape[-1])
+
+    def token(self, point: tuple[float, float]) -> int:
+        """Return the number of the visual token that a point of the picture is in."""
+        side = self.pixels.shape[-1] // STRIDE
+        column, row = (
+            min(max(int((at + before) * self.scale) // STRIDE, 0), side - 1)
+            for at, before in zip(point, self.offset, strict=True)
+        )
+        return row * side + column
 
 
 def square(image: Image.Image, resolution: int) -> Square:

@@ -11,6 +11,7 @@ from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
 from benchmarks.nano.ninths import ninth_loss
 from benchmarks.nano.prompt import IGNORED, Conversations
+from benchmarks.nano.spelling import spelling_loss
 from benchmarks.nano.tallies import tally_loss
 
 BESIDE = 0.3  # Weight of all that is told of the picture itself, beside the answers.
@@ -24,11 +25,13 @@ class Told:
         tokens: logits (K, vocabulary) at the labelled places.
         tallies: logits (P, kinds, numbers) at the last visual tokens.
         ninths: logits (P, N, 9) at all of them.
+        spelling: of `spelling.Spelling` (P, N, ...), at all of them too.
     """
 
     tokens: Tensor
     tallies: Tensor
     ninths: Tensor
+    spelling: Tensor
 
 
 def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> Told:
@@ -39,7 +42,12 @@ def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> To
         tokens = model.lm_head(hidden[asked.labels != IGNORED])
         visual = hidden[asked.input_ids == model.config.image_token_index]
         visual = visual.unflatten(0, (len(hidden), -1))  # (P, N, D)
-        return Told(tokens, heads.tallies(visual[:, -1]), heads.ninths(visual))
+        return Told(
+            tokens,
+            heads.tallies(visual[:, -1]),
+            heads.ninths(visual),
+            heads.spelling(visual),
+        )
 
 
 def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -53,13 +61,15 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     glimpsed = losses[~said].sum() / (~said).sum().clamp(min=1)
     counted, tallies = tally_loss(told.tallies, batch.tallies)
     placed, ninths = ninth_loss(told.ninths, batch.ninths)
+    spelled, spelling = spelling_loss(told.spelling, batch.spelling)
     right = [each for row in right_answers(told, batch.conversations) for each in row]
-    beside = torch.stack([glimpsed, counted, placed]).sum()
+    beside = torch.stack([glimpsed, counted, placed, spelled]).sum()
     return answered + BESIDE * beside, {
         "answer_loss": answered.item(),
         "answers": sum(right) / max(1, len(right)),
         "tallies": tallies,
         "ninths": ninths,
+        "spelling": spelling,
     }
 
 

@@ -37,6 +37,12 @@ from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
 from benchmarks.nano.places import Places, place_loss, places  # noqa: E402
 from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
 from benchmarks.nano.prompt import IGNORED, PromptEncoder  # noqa: E402
+from benchmarks.nano.spelling import (  # noqa: E402
+    LETTERS,
+    LONGEST,
+    SPELLED,
+    spelling_loss,
+)
 from benchmarks.nano.square import to_pixel_values  # noqa: E402
 from benchmarks.nano.tallies import COUNTED, MOST, tally_loss  # noqa: E402
 from benchmarks.nano.tasks.scene import Ask  # noqa: E402
@@ -239,10 +245,11 @@ def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
     row = PromptEncoder(tokenizer, 1).batch([asked])
     labels = row.labels[row.labels.ne(IGNORED)]
     tokens = torch.nn.functional.one_hot(labels, 320).float()
-    nothing = torch.empty(0)
-    assert right_answers(Told(tokens, nothing, nothing), row) == [[True, True]]
+    empty = torch.empty(0)
+    told = Told(tokens, empty, empty, empty)
+    assert right_answers(told, row) == [[True, True]]
     tokens[0] = tokens[0].roll(1)
-    assert right_answers(Told(tokens, nothing, nothing), row) == [[False, True]]
+    assert right_answers(told, row) == [[False, True]]
 
 
 def test_the_order_of_the_cells() -> None:
@@ -343,3 +350,21 @@ def test_ninths_are_learned_where_they_are_told() -> None:
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert right == 1.0
     assert ninth_loss(logits, ninths.fill_(IGNORED))[0].item() == 0.0
+
+
+def test_spelling_is_right_as_a_whole() -> None:
+    labels = torch.full((1, 3, 1 + SPELLED), IGNORED)
+    labels[0, 0], labels[0, 2] = 0, 2
+    numbers = torch.nn.functional.one_hot(labels[..., 0].clamp(0), LONGEST) * 50.0
+    letters = torch.nn.functional.one_hot(labels[..., 1:].clamp(0), len(LETTERS)) * 50.0
+
+    def judged() -> Any:
+        return spelling_loss(torch.cat([numbers, letters.flatten(2)], -1), labels)
+
+    loss, right = judged()
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert right == 1.0
+    letters[0, 2, 3] = 0
+    assert judged()[1] == 0.5
+    labels.fill_(IGNORED)
+    assert judged()[0].item() == 0.0

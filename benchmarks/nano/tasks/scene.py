@@ -20,6 +20,12 @@ class Mark:
     label: str
     box: Box
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The middle of its box."""
+        left, top, right, bottom = self.box
+        return (left + right) / 2, (top + bottom) / 2
+
 
 @dataclass(frozen=True)
 class Ask:

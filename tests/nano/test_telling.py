@@ -1,4 +1,4 @@
-"""What the decoder is to tell of a picture: how many figures, and in which ninth."""
+"""What the decoder is to tell of a picture: numbers, ninths and spelling."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from PIL import Image  # noqa: E402
 
 from benchmarks.nano.ninths import ninth_labels  # noqa: E402
 from benchmarks.nano.prompt import IGNORED  # noqa: E402
+from benchmarks.nano.spelling import LETTERS, LONGEST, spelling_labels  # noqa: E402
 from benchmarks.nano.square import square  # noqa: E402
 from benchmarks.nano.tallies import COUNTED, MOST, tally  # noqa: E402
 from benchmarks.nano.tasks.ninth import NINTHS  # noqa: E402
@@ -47,3 +48,28 @@ def test_two_ninths_in_one_visual_token_are_not_told() -> None:
     marks = [mark("red star", 9, 9), mark("red star", 55, 55)]
     assert ninth_labels(marks, image.size, square(image, 64)).tolist() == [IGNORED]
     assert ninth_labels(marks[:1], image.size, square(image, 64)).tolist() == [0]
+
+
+def test_a_word_is_spelled_over_its_visual_tokens() -> None:
+    """Three characters in the first of two tokens, one in the second."""
+    image = Image.new("RGB", (128, 128))
+    marks = [mark(each, 10 + 18 * place, 20) for place, each in enumerate("word")]
+    found = spelling_labels(marks, square(image, 128))
+    letters = [[LETTERS[each] for each in row[1:]] for row in found.tolist()[:2]]
+    assert found[:2, 0].tolist() == [0, 3]
+    assert letters == [["w", "o", "r", ""], ["d", "", "", ""]]
+    assert set(found[2:].flatten().tolist()) == {IGNORED}
+
+
+@pytest.mark.parametrize("labels", [["a", "red star"], ["a"] * (LONGEST + 1)])
+def test_what_is_not_spelled(labels: list[str]) -> None:
+    made = square(Image.new("RGB", (64, 64)), 64)
+    found = spelling_labels([mark(each, 9, 9) for each in labels], made)
+    assert set(found.flatten().tolist()) == {IGNORED}
+
+
+def test_every_point_is_in_a_visual_token() -> None:
+    made = square(Image.new("RGB", (128, 64)), 128)
+    assert made.tokens == 4
+    points = [(0, 0), (127, 63), (-9, 70), (500, -500)]
+    assert [made.token(point) for point in points] == [0, 3, 2, 1]
