@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.nano.glimpses import glimpses, token_of_labels
 from benchmarks.nano.labels import cell_labels
 from benchmarks.nano.mixture import Mixture
-from benchmarks.nano.ninths import ninth_labels
+from benchmarks.nano.portraits import portrait_labels
 from benchmarks.nano.presets import image_tokens
 from benchmarks.nano.prompt import Conversations, PromptEncoder
 from benchmarks.nano.spelling import spelling_labels
@@ -37,7 +37,7 @@ class Batch:
         pixels: uint8 (P, 3, S, S).
         cells: int64 (P, S / 16, S / 8), see `labels.cell_labels`.
         tallies: int64 (P, kinds), see `tallies.tally`.
-        ninths: int64 (P, N), see `ninths.ninth_labels`.
+        portraits: int64 (P, N, 3), see `portraits.portrait_labels`.
         spelling: int64 (P, N, 1 + 4), see `spelling.spelling_labels`.
         conversations: one row per picture.
         asked: the conversations' questions and answers, by picture.
@@ -46,7 +46,7 @@ class Batch:
     pixels: Tensor
     cells: Tensor
     tallies: Tensor
-    ninths: Tensor
+    portraits: Tensor
     spelling: Tensor
     conversations: Conversations
     asked: list[list[Ask]]
@@ -67,7 +67,7 @@ class Batch:
             pixels=self.pixels.to(device, non_blocking=True),
             cells=self.cells.to(device),
             tallies=self.tallies.to(device),
-            ninths=self.ninths.to(device),
+            portraits=self.portraits.to(device),
             spelling=self.spelling.to(device),
             conversations=Conversations(**moved),
         )
@@ -91,7 +91,9 @@ def make_batch(
         pixels=torch.stack([each.pixels for each in made]),
         cells=every,
         tallies=torch.stack([tally(scene.marks) for scene in scenes]),
-        ninths=torch.stack([ninth_labels(s.marks, s.image.size, m) for s, m in both]),
+        portraits=torch.stack(
+            [portrait_labels(s.marks, s.image.size, m) for s, m in both]
+        ),
         spelling=torch.stack([spelling_labels(s.marks, m) for s, m in both]),
         conversations=prompts.batch(chosen, seen),
         asked=chosen,

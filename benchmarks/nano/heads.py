@@ -3,8 +3,8 @@
 from torch import nn
 
 from benchmarks.nano.cells import CellHeads
-from benchmarks.nano.ninths import Ninths
 from benchmarks.nano.places import Places
+from benchmarks.nano.portraits import Portraits
 from benchmarks.nano.presets import Preset
 from benchmarks.nano.spelling import Spelling
 from benchmarks.nano.tallies import Tallies
@@ -18,5 +18,5 @@ class Heads(nn.Module):
         self.cells = CellHeads(preset)
         self.places = Places(preset.vision_width)
         self.tallies = Tallies(preset.hidden)
-        self.ninths = Ninths(preset.hidden)
+        self.portraits = Portraits(preset.hidden)
         self.spelling = Spelling(preset.hidden)

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.nano.architecture import NanoFastVLM, read
 from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
-from benchmarks.nano.ninths import ninth_loss
+from benchmarks.nano.portraits import portrait_loss
 from benchmarks.nano.prompt import IGNORED, Conversations
 from benchmarks.nano.spelling import spelling_loss
 from benchmarks.nano.tallies import tally_loss
@@ -24,18 +24,18 @@ class Told:
     Attributes:
         tokens: logits (K, vocabulary) at the labelled places.
         tallies: logits (P, kinds, numbers) at the last visual tokens.
-        ninths: logits (P, N, 9) at all of them.
-        spelling: of `spelling.Spelling` (P, N, ...), at all of them too.
+        portraits: of `portraits.Portraits` (P, N, ...), at all of them.
+        spelling: of `spelling.Spelling` (P, N, ...), at all of them.
     """
 
     tokens: Tensor
     tallies: Tensor
-    ninths: Tensor
+    portraits: Tensor
     spelling: Tensor
 
 
 def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> Told:
-    """Read conversations about encoded pictures (P, C, h, w); answer, count, place."""
+    """Read conversations about encoded pictures (P, C, h, w); answer and describe."""
     asked = batch.conversations
     with torch.autocast(features.device.type, torch.bfloat16):
         hidden = read(model, features, asked)  # (P, L, D)
@@ -45,7 +45,7 @@ def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> To
         return Told(
             tokens,
             heads.tallies(visual[:, -1]),
-            heads.ninths(visual),
+            heads.portraits(visual),
             heads.spelling(visual),
         )
 
@@ -60,16 +60,16 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     answered = losses[said].mean()
     glimpsed = losses[~said].sum() / (~said).sum().clamp(min=1)
     counted, tallies = tally_loss(told.tallies, batch.tallies)
-    placed, ninths = ninth_loss(told.ninths, batch.ninths)
+    shown, portraits = portrait_loss(told.portraits, batch.portraits)
     spelled, spelling = spelling_loss(told.spelling, batch.spelling)
     right = [each for row in right_answers(told, batch.conversations) for each in row]
-    beside = torch.stack([glimpsed, counted, placed, spelled]).sum()
+    beside = torch.stack([glimpsed, counted, shown, spelled]).sum()
     return answered + BESIDE * beside, {
         "answer_loss": answered.item(),
         "answers": sum(right) / max(1, len(right)),
         "tallies": tallies,
-        "ninths": ninths,
         "spelling": spelling,
+        **portraits,
     }
 
 

@@ -6,13 +6,15 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from benchmarks.nano.ninths import ninth_labels  # noqa: E402
+from benchmarks.nano.labels import THINGS  # noqa: E402
+from benchmarks.nano.portraits import SIZES, portrait_labels  # noqa: E402
 from benchmarks.nano.prompt import IGNORED  # noqa: E402
 from benchmarks.nano.spelling import LETTERS, LONGEST, spelling_labels  # noqa: E402
 from benchmarks.nano.square import square  # noqa: E402
 from benchmarks.nano.tallies import COUNTED, MOST, tally  # noqa: E402
 from benchmarks.nano.tasks.ninth import NINTHS  # noqa: E402
 from benchmarks.nano.tasks.scene import Mark  # noqa: E402
+from benchmarks.nano.tasks.shape_questions import BIGGER  # noqa: E402
 
 
 def mark(label: str, x: float, y: float) -> Mark:
@@ -37,17 +39,31 @@ def test_a_ninth_is_one_of_the_picture_without_its_bars() -> None:
     """256 x 64 becomes 128 x 32 between bars of 48: two rows of two visual tokens."""
     image = Image.new("RGB", (256, 64))
     made = square(image, 128)
-    top_left, right = mark("red star", 20, 10), mark("red star", 240, 32)
-    found = ninth_labels([top_left, right, mark("a", 128, 32)], image.size, made)
-    names = [NINTHS[each] if each != IGNORED else None for each in found.tolist()]
-    assert names == ["top left", None, None, "right"]
+    top_left, right = mark("red star", 20, 10), mark("blue ring", 240, 32)
+    found = portrait_labels([top_left, right, mark("a", 128, 32)], image.size, made)
+    names = [(THINGS[each], NINTHS[at]) for each, at, _ in found[[0, 3]].tolist()]
+    assert names == [("red star", "top left"), ("blue ring", "right")]
+    assert set(found[1:3].flatten().tolist()) == {IGNORED}
 
 
-def test_two_ninths_in_one_visual_token_are_not_told() -> None:
+def test_what_two_figures_of_one_visual_token_share_is_told() -> None:
     image = Image.new("RGB", (64, 64))
     marks = [mark("red star", 9, 9), mark("red star", 55, 55)]
-    assert ninth_labels(marks, image.size, square(image, 64)).tolist() == [IGNORED]
-    assert ninth_labels(marks[:1], image.size, square(image, 64)).tolist() == [0]
+    small = portrait_labels(marks[:1], image.size, square(image, 64))
+    both = portrait_labels(marks, image.size, square(image, 64))
+    name = THINGS.index("red star")
+    assert small[0, :2].tolist() == [name, 0]
+    assert both.tolist() == [[name, IGNORED, small[0, 2].item()]]
+
+
+def test_a_bigger_figure_has_a_larger_size() -> None:
+    """An octave has four sizes, which is finer than what is called bigger."""
+    image, made = Image.new("RGB", (64, 64)), square(Image.new("RGB", (64, 64)), 64)
+    sides = (2, 8, 8 * BIGGER, 64)
+    marks = [Mark("red star", (0, 0, side, side)) for side in sides]
+    sizes = [portrait_labels([one], image.size, made)[0, 2].item() for one in marks]
+    assert sizes == sorted(set(sizes))
+    assert (sizes[0], sizes[-1]) == (0, SIZES - 1)
 
 
 def test_a_word_is_spelled_over_its_visual_tokens() -> None:

@@ -31,10 +31,10 @@ from benchmarks.nano.cells import (  # noqa: E402
 from benchmarks.nano.feed import make_batch  # noqa: E402
 from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
 from benchmarks.nano.mixture import EASY, RESOLUTIONS, draw_scene  # noqa: E402
-from benchmarks.nano.ninths import ninth_loss  # noqa: E402
 from benchmarks.nano.options import Options  # noqa: E402
 from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
 from benchmarks.nano.places import Places, place_loss, places  # noqa: E402
+from benchmarks.nano.portraits import TOLD, portrait_loss  # noqa: E402
 from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
 from benchmarks.nano.prompt import IGNORED, PromptEncoder  # noqa: E402
 from benchmarks.nano.spelling import (  # noqa: E402
@@ -342,14 +342,15 @@ def test_what_is_shown_and_what_is_absent_weigh_the_same() -> None:
     assert (nothing[0].item(), math.isnan(nothing[1])) == (0.0, True)
 
 
-def test_ninths_are_learned_where_they_are_told() -> None:
-    ninths = torch.tensor([[8, IGNORED]])
-    logits = torch.zeros(1, 2, 9)
-    logits[0, 0, 8], logits[0, 1, 0] = 50.0, 50.0
-    loss, right = ninth_loss(logits, ninths)
-    assert loss.item() == pytest.approx(0, abs=1e-6)
-    assert right == 1.0
-    assert ninth_loss(logits, ninths.fill_(IGNORED))[0].item() == 0.0
+def test_portraits_are_learned_where_they_are_told() -> None:
+    labels = torch.tensor([[[107, 8, IGNORED], [IGNORED] * 3]])
+    scores = torch.zeros(1, 2, sum(TOLD.values()))
+    scores[0, 0, 107], scores[0, 0, 108] = 50.0, 50.0
+    loss, right = portrait_loss(scores, labels)
+    assert loss.item() == pytest.approx(50, rel=0.01)
+    assert (right["figures"], right["ninths"]) == (1.0, 0.0)
+    assert math.isnan(right["sizes"])
+    assert portrait_loss(scores, labels.fill_(IGNORED))[0].item() == 0.0
 
 
 def test_spelling_is_right_as_a_whole() -> None:
