@@ -128,7 +128,9 @@ def encode_and_watch(
             hook.remove()
 
 
-def read(model: NanoFastVLM, features: Tensor, conversations: Conversations) -> Tensor:
+def read(
+    model: NanoFastVLM, features: Tensor, conversations: Conversations
+) -> tuple[Tensor, Tensor]:
     """Read conversations about encoded pictures.
 
     The same arithmetic as the model's own forward, but what several questions share,
@@ -140,19 +142,23 @@ def read(model: NanoFastVLM, features: Tensor, conversations: Conversations) -> 
         conversations: what is asked about them.
 
     Returns:
-        The decoder's last hidden states (P, L, D).
+        The decoder's hidden states (P, L, D), after half of its layers and after all;
+        both normed.
     """
     ids = conversations.input_ids
     tokens = features.flatten(2).transpose(1, 2)  # (P, N, C)
     tokens = model.model.multi_modal_projector(tokens)  # (P, N, D)
     embeds = model.get_input_embeddings()(ids)  # (P, L, D)
     places = (ids == model.config.image_token_index)[:, :, None]
-    hidden: Tensor = model.model.language_model(
-        inputs_embeds=embeds.masked_scatter(places, tokens.to(embeds.dtype)),
-        position_ids=conversations.position_ids,
-        attention_mask=conversations.attention_mask(),
-    ).last_hidden_state
-    return hidden
+    hidden = embeds.masked_scatter(places, tokens.to(embeds.dtype))
+    decoder = model.model.language_model
+    turns = decoder.rotary_emb(hidden, conversations.position_ids)
+    mask = conversations.attention_mask()
+    states: list[Tensor] = []
+    for layer in decoder.layers:
+        hidden = layer(hidden, attention_mask=mask, position_embeddings=turns)
+        states.append(hidden)
+    return decoder.norm(states[(len(states) - 1) // 2]), decoder.norm(hidden)
 
 
 def use_channels_last(model: NanoFastVLM) -> None:

@@ -1,4 +1,9 @@
-"""What the decoder makes of pictures and of what is asked, and the loss of that."""
+"""What the decoder makes of pictures and of what is asked, and the loss of that.
+
+What is told of the picture is read where half of the decoder's layers are done, so that
+the other half can look it up for an answer. Read at the end nine figures of ten had the
+right name and ninth, and one where-question of two had the right answer.
+"""
 
 from dataclasses import dataclass
 
@@ -38,10 +43,10 @@ def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> To
     """Read conversations about encoded pictures (P, C, h, w); answer and describe."""
     asked = batch.conversations
     with torch.autocast(features.device.type, torch.bfloat16):
-        hidden = read(model, features, asked)  # (P, L, D)
+        half, hidden = read(model, features, asked)  # (P, L, D)
         tokens = model.lm_head(hidden[asked.labels != IGNORED])
-        visual = hidden[asked.input_ids == model.config.image_token_index]
-        visual = visual.unflatten(0, (len(hidden), -1))  # (P, N, D)
+        visual = half[asked.input_ids == model.config.image_token_index]
+        visual = visual.unflatten(0, (len(half), -1))  # (P, N, D)
         return Told(
             tokens,
             heads.tallies(visual[:, -1]),

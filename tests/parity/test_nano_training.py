@@ -220,12 +220,28 @@ def test_shared_rows_score_like_separate_ones(
         features = encode_pictures(model, to_pixel_values(together.pixels))
         alone = [make_batch([scene], [[each]], 64, tokenizer) for each in asked]
         found, *apart = [
-            read(model, features, batch.conversations)[
+            read(model, features, batch.conversations)[-1][
                 batch.conversations.labels != IGNORED
             ]
             for batch in (together, *alone)
         ]
     torch.testing.assert_close(found, torch.cat(apart))
+
+
+def test_reading_is_the_models_own_arithmetic(
+    options: Options, tokenizer: Tokenizer
+) -> None:
+    model = Trainer(options, tokenizer).model.eval()
+    scene = draw_scene("text", "train", 0, 0)
+    batch = make_batch([scene], [[Ask("what?", "yes", "a/b")]], 64, tokenizer)
+    with torch.no_grad():
+        features = encode_pictures(model, to_pixel_values(batch.pixels))
+        hidden = read(model, features, batch.conversations)[-1]
+        expected = model(
+            input_ids=batch.conversations.input_ids,
+            pixel_values=to_pixel_values(batch.pixels),
+        ).logits
+    torch.testing.assert_close(model.lm_head(hidden), expected)
 
 
 def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
