@@ -24,12 +24,12 @@ Split = Literal["train", "test"]
 EASY, SHEETS = "easy-vqa", "sheets"
 EASY_SHARE = 0.1
 NAMING_SHEETS, LATER_SHEETS = 0.6, 0.15  # Shares of the pictures of a step.
-FIRST_SHARES = {"shapes": 0.45, "text": 0.35, EASY: 0.1, "captions": 0.1}
+FIRST_SHARES = {"shapes": 0.62, "text": 0.14, EASY: 0.16, "captions": 0.08}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
 RESOLUTIONS = {128: 0.1, 256: 0.3, 384: 0.3, 512: 0.3}  # Share of the steps.
-FIRST_RESOLUTIONS = {128: 0.1, 256: 0.4, 384: 0.3, 512: 0.2}  # Until all is asked.
+FIRST_RESOLUTIONS = {128: 0.1, 256: 0.5, 384: 0.25, 512: 0.15}  # Until all is asked.
 
 
 @dataclass(frozen=True)
