@@ -13,6 +13,8 @@ LMMS := .venv-lmms
 demo: $(VENV)/.installed
 	$(BIN)/fastvlm-mlx generate --image docs/pictures/demo.png --stats \
 		--prompt "Describe the picture."
+	$(BIN)/fastvlm-mlx generate --image docs/pictures/matplotlib.png --quiet \
+		--prompt "what color is the star?"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q

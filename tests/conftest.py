@@ -4,6 +4,7 @@ The models are the golden checkpoints of tests/goldens, converted once per run. 
 it works without torch, without a network and without a GPU.
 """
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,10 @@ import fastvlm_mlx
 from convert import convert_checkpoint
 
 GOLDENS = Path(__file__).parent / "goldens"
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that a test starts
+# from one: those that are to be stopped would run for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, and no clock: the machine may be busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

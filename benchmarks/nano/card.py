@@ -22,16 +22,15 @@ NUMBERS = ("number", "price", "time", "year")
 # What a row of the card counts: whole kinds, or a kind before its "-unseen" endings.
 ROWS: dict[str, tuple[str, ...]] = {
     "easy-vqa, official test split": ("easy-vqa/*",),
-    "shape, colour, place": (
-        "shapes/shape",
-        "shapes/color",
-        "shapes/position",
-        "shapes/position-yes-no",
-    ),
+    "a figure's shape or colour": ("shapes/shape", "shapes/color"),
+    "whether there is such a figure": ("shapes/yes-no",),
     "how many figures": ("shapes/count",),
-    "comparisons, yes or no": ("shapes/compare", "shapes/yes-no"),
+    "where a figure is": ("shapes/position",),
+    "left of, above ...": ("shapes/position-yes-no",),
+    "which is bigger": ("shapes/compare",),
     "a word, fonts seen in training": ("text/word:seen",),
     "a word, fonts never seen": ("text/word:unseen",),
+    "first or last letter": ("text/letter",),
     "letters that make no word": ("text/letters",),
     "numbers, prices, times, years": tuple(f"text/{each}" for each in NUMBERS),
     "several words": ("text/line", "text/part"),

@@ -65,7 +65,7 @@ def test_records_and_summary(done: Path, questions: Questions) -> None:
     assert summary["questions"] == COUNT and summary["failed"] == 0
     assert summary["options"]["max_tokens"] == summary["max_tokens"] == 8
     assert summary["split"] == "test" and not summary["whole"]
-    assert summary["paper"] is None and summary["resolution"] == [128, 128]
+    assert summary["paper"] is None and summary["resolution"] == [256, 256]
     assert set(summary["groups"]) <= {"yes/no", "words"}
 
 
@@ -219,7 +219,7 @@ def test_too_little_memory_is_no_wrong_answer(
     tmp_path: Path, questions: Questions
 ) -> None:
     """Of this machine, and so not the model's to answer for."""
-    cramped = fastvlm_mlx.load("nano", dtype="float32", memory_limit="24MB")
+    cramped = fastvlm_mlx.load("nano", dtype="float32", memory_limit="80MB")
     large = {"resolution": 2048}
     with pytest.raises(MemoryBudgetError, match="easy-vqa's test split, row [0-9]+: "):
         evaluate(run(cramped, options=large), questions, tmp_path)

@@ -74,3 +74,12 @@ def test_the_report_can_be_stored_and_drawn(
     pytest.importorskip("matplotlib")
     plot_report(report, tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_what_cannot_be_drawn_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "find_spec", lambda _: None)
+    monkeypatch.setattr("sys.argv", ["evaluate", "--out", str(tmp_path / "a.json")])
+    with pytest.raises(SystemExit, match="needs matplotlib: pip install"):
+        evaluate.main()
