@@ -24,6 +24,7 @@ from benchmarks.nano.labels import (
     LABEL_COUNT,
     OTHER,
 )
+from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.presets import STRIDE, Preset
 
 # The tower's stages that heads read before the last one, by their stride: each has to
@@ -117,10 +118,7 @@ def cell_loss(logits: Tensor, labels: Tensor) -> Tensor:
     losses = cross_entropy(logits.float(), labels, reduction="none")
     things, empty = labels >= OTHER, labels == EMPTY
     characters = ~things & ~empty
-    parts = [
-        losses[each].sum() / each.sum().clamp(min=1)
-        for each in (characters, things, empty)
-    ]
+    parts = [mean_or_zero(losses[each]) for each in (characters, things, empty)]
     return torch.stack(parts).sum()
 
 

@@ -44,8 +44,10 @@ def cell_labels(
     labels = np.zeros((resolution // CELL_HEIGHT, resolution // CELL_WIDTH), np.int64)
     for mark in marks:
         left, top, right, bottom = mark.box
-        x = (left + right + 2 * offset[0]) / 2 * scale
-        y = (top + bottom + 2 * offset[1]) / 2 * scale
+        x, y = (
+            (at + before) * scale
+            for at, before in zip(mark.middle, offset, strict=True)
+        )
         row, column = int(y // CELL_HEIGHT), int(x // CELL_WIDTH)
         if 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]:
             free = labels[row, column] == EMPTY

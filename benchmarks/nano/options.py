@@ -19,8 +19,8 @@ class Options:
         small_step: the step until which, once questions begin, all pictures are small.
         later_step: the step from which all tasks are drawn, not only the first ones.
         joint_step: the step from which the tower learns from answers too. From the end
-            of the first steps until then it stays as it is, which makes a step three
-            times as fast.
+            of the first steps until then it stays as it is, which makes a step
+            faster.
         hold_step: the step from which BatchNorm uses statistics that were measured
             once, over many batches: those of a step's four pictures are mostly noise.
         rate: highest learning rate of the tower.

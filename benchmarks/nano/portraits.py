@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.nano.labels import THINGS
+from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.prompt import IGNORED
 from benchmarks.nano.square import Square
 from benchmarks.nano.tasks.ground import Size
@@ -84,8 +85,8 @@ def portrait_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, flo
     parts = scores.float().split(list(TOLD.values()), dim=-1)
     for name, logits, wanted in zip(TOLD, parts, labels.unbind(-1), strict=True):
         told = wanted != IGNORED
-        total = cross_entropy(logits[told], wanted[told], reduction="sum")
-        losses.append(total / told.sum().clamp(min=1))
+        each = cross_entropy(logits[told], wanted[told], reduction="none")
+        losses.append(mean_or_zero(each))
         right = logits[told].argmax(-1) == wanted[told]
         shares[name] = right.float().mean().item()
     return torch.stack(losses).sum(), shares

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.nano.labels import THINGS
+from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.prompt import IGNORED
 from benchmarks.nano.tasks.figures import SHAPES
 from benchmarks.nano.tasks.palette import NAMED
@@ -63,10 +64,9 @@ def tally_loss(logits: Tensor, tallies: Tensor) -> tuple[Tensor, float]:
         logits: float (P, COUNTED, MOST + 1).
         tallies: int64 (P, COUNTED), of `tally`.
     """
-    losses = cross_entropy(
-        logits.flatten(0, 1).float(), tallies.flatten(), reduction="none"
-    )
-    shown, absent = tallies.flatten() > 0, tallies.flatten() == 0
-    right = logits.flatten(0, 1).argmax(-1) == tallies.flatten()
-    parts = [losses[each].sum() / each.sum().clamp(min=1) for each in (shown, absent)]
+    scores, wanted = logits.flatten(0, 1).float(), tallies.flatten()
+    losses = cross_entropy(scores, wanted, reduction="none")
+    shown, absent = wanted > 0, wanted == 0
+    right = scores.argmax(-1) == wanted
+    parts = [mean_or_zero(losses[each]) for each in (shown, absent)]
     return torch.stack(parts).sum(), right[shown].float().mean().item()

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.nano.architecture import NanoFastVLM, read
 from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
+from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.portraits import portrait_loss
 from benchmarks.nano.prompt import IGNORED, Conversations
 from benchmarks.nano.spelling import spelling_loss
@@ -63,7 +64,7 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     )
     said = batch.conversations.segments[wanted] > 0  # The others are at visual tokens.
     answered = losses[said].mean()
-    glimpsed = losses[~said].sum() / (~said).sum().clamp(min=1)
+    glimpsed = mean_or_zero(losses[~said])
     counted, tallies = tally_loss(told.tallies, batch.tallies)
     shown, portraits = portrait_loss(told.portraits, batch.portraits)
     spelled, spelling = spelling_loss(told.spelling, batch.spelling)
