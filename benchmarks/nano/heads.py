@@ -6,12 +6,12 @@ from benchmarks.nano.cells import CellHeads
 from benchmarks.nano.places import Places
 from benchmarks.nano.portraits import Portraits
 from benchmarks.nano.presets import Preset
-from benchmarks.nano.spelling import Spelling
+from benchmarks.nano.spelling import Characters, Spelling
 from benchmarks.nano.tallies import Tallies
 
 
 class Heads(nn.Module):
-    """Read from the tower: cells and places; from the decoder: the others."""
+    """Read from the tower: cells, places, characters; from the decoder: the others."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -20,3 +20,4 @@ class Heads(nn.Module):
         self.tallies = Tallies(preset.hidden)
         self.portraits = Portraits(preset.hidden)
         self.spelling = Spelling(preset.hidden)
+        self.characters = Characters(preset.vision_width)

@@ -23,13 +23,13 @@ Split = Literal["train", "test"]
 
 EASY, SHEETS = "easy-vqa", "sheets"
 EASY_SHARE = 0.1
-NAMING_SHEETS, LATER_SHEETS = 0.6, 0.15  # Shares of the pictures of a step.
-FIRST_SHARES = {"shapes": 0.62, "text": 0.14, EASY: 0.16, "captions": 0.08}
+NAMING_SHEETS, LATER_SHEETS = 0.6, 0.1  # Shares of the pictures of a step.
+FIRST_SHARES = {"shapes": 0.35, "text": 0.47, EASY: 0.12, "captions": 0.06}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
 RESOLUTIONS = {128: 0.1, 256: 0.3, 384: 0.3, 512: 0.3}  # Share of the steps.
-FIRST_RESOLUTIONS = {128: 0.1, 256: 0.5, 384: 0.25, 512: 0.15}  # Until all is asked.
+FIRST_RESOLUTIONS = {128: 0.05, 256: 0.45, 384: 0.3, 512: 0.2}  # Until all is asked.
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ begin alike. A row writes that beginning once per picture and hangs every conver
 on it, each unseen by the others.
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,6 +28,7 @@ from benchmarks.nano.tokenizer import (
 )
 
 IGNORED = -100  # The label of a place that is not trained, PyTorch's own default.
+WORDS = re.compile(r" ?\w+|.")  # A blank belongs to the word behind it.
 PROMPT = (
     f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
     "<|im_start|>user\n{markers}\n{text}<|im_end|>\n<|im_start|>assistant\n"
@@ -87,8 +89,21 @@ class PromptEncoder:
         return ids
 
     def _encode_answer(self, answer: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(answer + END).ids
-        return ids
+        """Encode an answer; a word that is not one token is spelled by its characters.
+
+        A piece of a word is a token for some characters together, which stand at
+        several visual tokens, and differs with the word. One character is one token.
+        """
+        pieces = [
+            piece for word in WORDS.findall(answer) for piece in self._spell(word)
+        ]
+        return [*pieces, token_id(self._tokenizer, END)]
+
+    def _spell(self, word: str) -> list[int]:
+        whole: list[int] = self._tokenizer.encode(word).ids
+        if len(whole) == 1:
+            return whole
+        return [each for one in word for each in self._tokenizer.encode(one).ids]
 
     def batch(
         self, conversations: list[list[Ask]], seen: Tensor | None = None

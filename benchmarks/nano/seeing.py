@@ -10,6 +10,7 @@ from benchmarks.nano.cells import STAGES, cell_loss, cells_to_name, shares_named
 from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
 from benchmarks.nano.places import place_loss
+from benchmarks.nano.spelling import characters_loss
 from benchmarks.nano.square import to_pixel_values
 
 
@@ -22,35 +23,44 @@ class Seen:
         names: logits (K, labels) of cells, by stride.
         labels: int64 (K,), what is in those cells.
         places: logits (P, h, w, 2, parts) of the visual tokens' rows and columns.
+        characters: logits (P, N, ...) of the characters at them, in order.
     """
 
     features: Tensor
     names: dict[str, Tensor]
     labels: Tensor
     places: Tensor
+    characters: Tensor
 
 
 def see(model: NanoFastVLM, heads: Heads, batch: Batch) -> Seen:
-    """Encode pictures; name their cells and the places of visual tokens."""
+    """Encode pictures; name their cells, the visual tokens' places and characters."""
     chosen = cells_to_name(batch.cells)
     with torch.autocast(batch.pixels.device.type, torch.bfloat16):
         features, early = encode_and_watch(
             model, to_pixel_values(batch.pixels), STAGES.values()
         )
         names = heads.cells([*early, features], chosen)
-        places = heads.places(features)
-    return Seen(features, names, batch.cells.flatten()[chosen], places)
+        places, characters = heads.places(features), heads.characters(features)
+    return Seen(features, names, batch.cells.flatten()[chosen], places, characters)
 
 
-def seeing_loss(seen: Seen) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of cells at all stages and of places; what was right."""
+def seeing_loss(seen: Seen, spelling: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of cells at all stages, places, characters; what was right.
+
+    Args:
+        seen: what the tower made of a batch.
+        spelling: int64 (P, N, ...), see `spelling.spelling_labels`.
+    """
     losses = [cell_loss(each, seen.labels) for each in seen.names.values()]
     placed = place_loss(seen.places)
+    spelled = characters_loss(seen.characters, spelling)
     measures = {
         "cell_loss": sum(each.item() for each in losses),
         "place_loss": placed.item(),
+        "characters_loss": spelled.item(),
     }
     for stride, each in seen.names.items():
         letters, things = shares_named(each, seen.labels)
         measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
-    return torch.stack([*losses, placed]).sum(), measures
+    return torch.stack([*losses, placed, spelled]).sum(), measures

@@ -153,10 +153,11 @@ class Trainer:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of what is learned at this step, and its measures."""
         if not self.asks:
-            return seeing_loss(see(self.model, self.heads, batch))
+            seen = see(self.model, self.heads, batch)
+            return seeing_loss(seen, batch.spelling)
         with nullcontext() if self.is_joint else torch.no_grad():
             seen = see(self.model, self.heads, batch)
-            loss, measures = seeing_loss(seen)
+            loss, measures = seeing_loss(seen, batch.spelling)
         told = tell(self.model, self.heads, seen.features, batch)
         told_loss, told_measures = telling_loss(told, batch)
         return self.options.cell_share * loss + told_loss, measures | told_measures

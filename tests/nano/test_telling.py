@@ -6,10 +6,16 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
-from benchmarks.nano.labels import THINGS  # noqa: E402
+from benchmarks.nano.labels import CHARACTERS, EMPTY, THINGS  # noqa: E402
 from benchmarks.nano.portraits import SIZES, portrait_labels  # noqa: E402
 from benchmarks.nano.prompt import IGNORED  # noqa: E402
-from benchmarks.nano.spelling import LETTERS, LONGEST, spelling_labels  # noqa: E402
+from benchmarks.nano.spelling import (  # noqa: E402
+    LETTERS,
+    LONGEST,
+    SPELLED,
+    characters_loss,
+    spelling_labels,
+)
 from benchmarks.nano.square import square  # noqa: E402
 from benchmarks.nano.tallies import COUNTED, MOST, tally  # noqa: E402
 from benchmarks.nano.tasks.ninth import NINTHS  # noqa: E402
@@ -71,7 +77,9 @@ def test_a_word_is_spelled_over_its_visual_tokens() -> None:
     image = Image.new("RGB", (128, 128))
     marks = [mark(each, 10 + 18 * place, 20) for place, each in enumerate("word")]
     found = spelling_labels(marks, square(image, 128))
-    letters = [[LETTERS[each] for each in row[1:]] for row in found.tolist()[:2]]
+    letters = [
+        [("", *CHARACTERS)[each] for each in row[1:]] for row in found.tolist()[:2]
+    ]
     assert found[:2, 0].tolist() == [0, 3]
     assert letters == [["w", "o", "r", ""], ["d", "", "", ""]]
     assert set(found[2:].flatten().tolist()) == {IGNORED}
@@ -89,3 +97,14 @@ def test_every_point_is_in_a_visual_token() -> None:
     assert made.tokens == 4
     points = [(0, 0), (127, 63), (-9, 70), (500, -500)]
     assert [made.token(point) for point in points] == [0, 3, 2, 1]
+
+
+def test_characters_and_places_without_weigh_the_same() -> None:
+    """One character in the first of two tokens, so three of its places are without."""
+    marks = [mark("w", 10, 20)]
+    labels = spelling_labels(marks, square(Image.new("RGB", (128, 64)), 128))[None]
+    logits = torch.zeros(*labels.shape[:2], SPELLED, LETTERS)
+    uniform = torch.tensor(float(LETTERS)).log()
+    torch.testing.assert_close(characters_loss(logits, labels), 2 * uniform)
+    logits[0, :, 1:, EMPTY] = 1000.0
+    torch.testing.assert_close(characters_loss(logits, labels), uniform)

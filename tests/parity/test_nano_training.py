@@ -256,6 +256,19 @@ def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
     assert starts[0] == starts[1]
 
 
+def test_a_word_of_several_tokens_is_spelled_by_its_characters(
+    tokenizer: Tokenizer,
+) -> None:
+    answer = "It says yes hill 10."
+    row = PromptEncoder(tokenizer, 1).batch([[Ask("what?", answer, "a/b")]])
+    ids = row.labels[row.labels.ne(IGNORED)].tolist()
+    assert tokenizer.decode(ids) == answer
+    tokens = [tokenizer.id_to_token(each) for each in ids]
+    spelled = [*"\u0120hill\u012010.", END]  # A byte-level blank is \u0120.
+    assert tokens[-len(spelled) :] == spelled
+    assert len(tokenizer.encode(" hill").ids) < len(" hill")  # It has larger pieces.
+
+
 def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
     asked = [Ask("what?", "yes", "a/b"), Ask("what else?", "no", "a/b")]
     row = PromptEncoder(tokenizer, 1).batch([asked])
@@ -373,7 +386,7 @@ def test_spelling_is_right_as_a_whole() -> None:
     labels = torch.full((1, 3, 1 + SPELLED), IGNORED)
     labels[0, 0], labels[0, 2] = 0, 2
     numbers = torch.nn.functional.one_hot(labels[..., 0].clamp(0), LONGEST) * 50.0
-    letters = torch.nn.functional.one_hot(labels[..., 1:].clamp(0), len(LETTERS)) * 50.0
+    letters = torch.nn.functional.one_hot(labels[..., 1:].clamp(0), LETTERS) * 50.0
 
     def judged() -> Any:
         return spelling_loss(torch.cat([numbers, letters.flatten(2)], -1), labels)
