@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.curve.drawing import draw_curve
+from benchmarks.drawable import require_matplotlib
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
 WIDE = 20
@@ -95,7 +96,9 @@ def main() -> None:
     """Draw what the results hold."""
     parser = argparse.ArgumentParser(description="Draw the results of benchmarks.")
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS")
-    found = read(parser.parse_args().results)
+    arguments = parser.parse_args()
+    require_matplotlib("benchmarks.plots")
+    found = read(arguments.results)
     FOLDER.mkdir(exist_ok=True)
     for name, draw in FIGURES.items():
         mine = [each for each in found if each["benchmark"] == name]

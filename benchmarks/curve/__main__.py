@@ -14,6 +14,7 @@ from benchmarks.curve.drawing import draw_curve
 from benchmarks.curve.latency import first_token_seconds
 from benchmarks.curve.pareto import Point, pareto_front
 from benchmarks.curve.setting import Setting
+from benchmarks.drawable import require_matplotlib
 from benchmarks.harness import machine, report
 from fastvlm_mlx import load
 
@@ -21,6 +22,7 @@ from fastvlm_mlx import load
 def main() -> None:
     """Print a table and a line of JSON; draw the picture."""
     arguments = _parse()
+    require_matplotlib("benchmarks.curve")
     scored = read_accuracies(arguments.accuracies, arguments.precision, arguments.tasks)
     vlm = load(arguments.model)
     settings = [each.setting for each in scored]

@@ -13,12 +13,12 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from benchmarks.drawable import require_matplotlib
 from benchmarks.nano import tasks
 from benchmarks.nano.accuracy import Accuracy
 from benchmarks.nano.answering import answer_scenes
@@ -169,11 +169,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Print tables of accuracies and a line of JSON; write both files where asked."""
     arguments = parse_arguments()
-    if arguments.out and find_spec("matplotlib") is None:
-        raise SystemExit(
-            "--out draws a picture too, which needs matplotlib: "
-            "pip install 'fastvlm-mlx[benchmark]', or leave --out away."
-        )
+    if arguments.out:
+        require_matplotlib("--out")
     scenes = {
         task: held_out_scenes(
             task, arguments.easy if task == EASY else arguments.scenes

@@ -10,6 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.drawable import require_matplotlib
+
 HISTORY, PLOT = "history.jsonl", "history.png"
 LOSSES = ("cell_loss", "answer_loss")
 
@@ -71,7 +73,9 @@ def main() -> None:
     """Draw the history in a run's folder."""
     parser = argparse.ArgumentParser(description="Plot the course of a training run.")
     parser.add_argument("folder", type=Path, help="the run's --out")
-    print(plot_history(parser.parse_args().folder))
+    arguments = parser.parse_args()
+    require_matplotlib("benchmarks.nano.plot")
+    print(plot_history(arguments.folder))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ Where a visual token lies in the square it is told (`places.py`). "Top left" is 
 the picture itself, which is as wide and high as it was drawn, between black bars: only
 who sees the bars can tell. Told in which ninth a figure is, the decoder knew it of 94
 in 100 after 1 500 steps; before, questions for places had taught it next to nothing.
-Its name and its size, which is what is compared, are told in the same way. Used in
-training only.
+Its name and its size, which is what is compared, are told in the same way, and that
+there is none: who counts has to know where nothing is to be counted. Used in training
+only.
 """
 
 import math
@@ -25,7 +26,8 @@ from benchmarks.nano.tasks.scene import Mark
 
 SMALLEST = 0.08  # Of the picture's longer side; each octave above has `STEPS` sizes.
 STEPS, SIZES = 4, 14
-TOLD = {"figures": len(THINGS), "ninths": len(NINTHS), "sizes": SIZES}
+NOTHING = len(THINGS)  # Instead of a figure's name, where no figure has its middle.
+TOLD = {"figures": 1 + len(THINGS), "ninths": len(NINTHS), "sizes": SIZES}
 
 
 class Portraits(nn.Linear):
@@ -48,17 +50,22 @@ def portrait_labels(marks: Iterable[Mark], size: Size, made: Square) -> Tensor:
         made: the square that it became.
 
     Returns:
-        int64 (N, TOLD). `IGNORED` where no figure has its middle, where two have and
-        differ, and where a ninth is not plain.
+        int64 (N, TOLD). The name is `NOTHING` where no figure has its middle, if the
+        picture shows any. `IGNORED` where two have and differ, where a ninth is not
+        plain, and all else that is not there.
     """
     labels = torch.full((made.tokens, len(TOLD)), IGNORED)
+    figures = [mark for mark in marks if mark.label in THINGS]
     seen: set[int] = set()
-    for mark in marks:
-        if mark.label in THINGS:
-            token, told = made.token(mark.middle), _portrait(mark, size)
-            differs = (labels[token] != told) & (token in seen)
-            labels[token] = told.masked_fill(differs, IGNORED)
-            seen.add(token)
+    for mark in figures:
+        token, told = made.token(mark.middle), _portrait(mark, size)
+        differs = (labels[token] != told) & (token in seen)
+        labels[token] = told.masked_fill(differs, IGNORED)
+        seen.add(token)
+    if figures:
+        labels[[token for token in range(made.tokens) if token not in seen], 0] = (
+            NOTHING
+        )
     return labels
 
 
@@ -77,6 +84,8 @@ def _size(mark: Mark, size: Size) -> int:
 def portrait_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
     """Return the mean cross-entropies' sum, and the share that is right of each.
 
+    Figures and tokens with `NOTHING` have a mean each: there are few figures.
+
     Args:
         scores: float (P, N, ...), of `Portraits`.
         labels: int64 (P, N, TOLD), of `portrait_labels`.
@@ -86,7 +95,8 @@ def portrait_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, flo
     for name, logits, wanted in zip(TOLD, parts, labels.unbind(-1), strict=True):
         told = wanted != IGNORED
         each = cross_entropy(logits[told], wanted[told], reduction="none")
-        losses.append(mean_or_zero(each))
         right = logits[told].argmax(-1) == wanted[told]
-        shares[name] = right.float().mean().item()
+        shown = labels[told][:, 0] != NOTHING
+        losses += [mean_or_zero(each[shown]), mean_or_zero(each[~shown])]
+        shares[name] = right[shown].float().mean().item()
     return torch.stack(losses).sum(), shares

@@ -61,12 +61,15 @@ def spelling_labels(marks: Sequence[Mark], made: Square) -> Tensor:
         made: the square that the picture became.
 
     Returns:
-        int64 (N, 1 + SPELLED): a number from 0, then `LABELS` of characters. `IGNORED`
-        where no character stands, everywhere unless a text is all that is shown.
+        int64 (N, 1 + SPELLED): a number from 0, then `LABELS` of characters. Where
+        no character stands the number is `IGNORED`; everywhere all is, unless a text is
+        all that the picture shows.
     """
     labels = torch.full((made.tokens, 1 + SPELLED), IGNORED)
-    if len(marks) > LONGEST or any(mark.label not in CHARACTERS for mark in marks):
+    is_text = all(mark.label in CHARACTERS for mark in marks)
+    if not 1 <= len(marks) <= LONGEST or not is_text:
         return labels
+    labels[:, 1:] = EMPTY
     tokens = [made.token(mark.middle) for mark in marks]
     for token in set(tokens):
         first = last = tokens.index(token)
@@ -81,13 +84,14 @@ def spelling_labels(marks: Sequence[Mark], made: Square) -> Tensor:
 def characters_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of characters and of places without, each a mean.
 
-    Most tokens have one or two characters; in one mean the others would go unlearned.
+    Most tokens have none, the others mostly one or two; in one mean the further ones
+    would go unlearned.
 
     Args:
         logits: float (P, N, SPELLED, LETTERS).
         labels: int64 (P, N, 1 + SPELLED), of `spelling_labels`.
     """
-    told = labels[..., 0] != IGNORED
+    told = labels[..., 1] != IGNORED
     wanted = labels[told][:, 1:].flatten()
     losses = cross_entropy(logits[told].flatten(0, 1).float(), wanted, reduction="none")
     filled = wanted != EMPTY

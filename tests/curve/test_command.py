@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import drawable
 from benchmarks.curve import __main__ as curve
 from benchmarks.curve.drawing import draw_curve
 from benchmarks.curve.latency import first_token_job
@@ -56,6 +57,15 @@ def test_table_results_and_picture(
     assert out.read_bytes()[1:4] == b"PNG"
     draw_curve(results, tmp_path / "again.png")  # as benchmarks.plots does
     assert (tmp_path / "again.png").read_bytes() == out.read_bytes()
+
+
+def test_what_cannot_be_drawn_is_refused_before_anything_is_measured(
+    accuracies: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawable, "find_spec", lambda _: None)
+    monkeypatch.setattr("sys.argv", ["curve", "nano", str(accuracies)])
+    with pytest.raises(SystemExit, match="needs matplotlib: pip install"):
+        curve.main()
 
 
 def test_sides_that_do_not_fit_are_refused() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("easy_vqa")
 
+from benchmarks import drawable
 from benchmarks.nano import evaluate
 from benchmarks.nano.accuracy import Accuracy
 from benchmarks.nano.answering import answer_scenes
@@ -79,7 +80,7 @@ def test_the_report_can_be_stored_and_drawn(
 def test_what_cannot_be_drawn_is_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "find_spec", lambda _: None)
+    monkeypatch.setattr(drawable, "find_spec", lambda _: None)
     monkeypatch.setattr("sys.argv", ["evaluate", "--out", str(tmp_path / "a.json")])
     with pytest.raises(SystemExit, match="needs matplotlib: pip install"):
         evaluate.main()

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from benchmarks.nano.labels import CHARACTERS, EMPTY, THINGS  # noqa: E402
-from benchmarks.nano.portraits import SIZES, portrait_labels  # noqa: E402
+from benchmarks.nano.portraits import NOTHING, SIZES, portrait_labels  # noqa: E402
 from benchmarks.nano.prompt import IGNORED  # noqa: E402
 from benchmarks.nano.spelling import (  # noqa: E402
     LETTERS,
@@ -49,7 +49,13 @@ def test_a_ninth_is_one_of_the_picture_without_its_bars() -> None:
     found = portrait_labels([top_left, right, mark("a", 128, 32)], image.size, made)
     names = [(THINGS[each], NINTHS[at]) for each, at, _ in found[[0, 3]].tolist()]
     assert names == [("red star", "top left"), ("blue ring", "right")]
-    assert set(found[1:3].flatten().tolist()) == {IGNORED}
+    assert found[1:3].tolist() == [[NOTHING, IGNORED, IGNORED]] * 2
+
+
+def test_nothing_is_told_of_figures_where_a_picture_shows_none() -> None:
+    image = Image.new("RGB", (128, 128))
+    found = portrait_labels([mark("a", 20, 20)], image.size, square(image, 128))
+    assert set(found.flatten().tolist()) == {IGNORED}
 
 
 def test_what_two_figures_of_one_visual_token_share_is_told() -> None:
@@ -82,7 +88,7 @@ def test_a_word_is_spelled_over_its_visual_tokens() -> None:
     ]
     assert found[:2, 0].tolist() == [0, 3]
     assert letters == [["w", "o", "r", ""], ["d", "", "", ""]]
-    assert set(found[2:].flatten().tolist()) == {IGNORED}
+    assert found[2:].tolist() == [[IGNORED, *[EMPTY] * SPELLED]] * 2
 
 
 @pytest.mark.parametrize("labels", [["a", "red star"], ["a"] * (LONGEST + 1)])
@@ -100,11 +106,11 @@ def test_every_point_is_in_a_visual_token() -> None:
 
 
 def test_characters_and_places_without_weigh_the_same() -> None:
-    """One character in the first of two tokens, so three of its places are without."""
-    marks = [mark("w", 10, 20)]
-    labels = spelling_labels(marks, square(Image.new("RGB", (128, 64)), 128))[None]
+    """One character in all: the other places are without, and learned already."""
+    made = square(Image.new("RGB", (128, 128)), 128)
+    labels = spelling_labels([mark("w", 10, 20)], made)[None]
     logits = torch.zeros(*labels.shape[:2], SPELLED, LETTERS)
     uniform = torch.tensor(float(LETTERS)).log()
     torch.testing.assert_close(characters_loss(logits, labels), 2 * uniform)
-    logits[0, :, 1:, EMPTY] = 1000.0
+    logits[labels[..., 1:] == EMPTY] = torch.eye(LETTERS)[EMPTY] * 1000
     torch.testing.assert_close(characters_loss(logits, labels), uniform)

@@ -30,19 +30,21 @@ from benchmarks.nano.tasks.shape_questions import draw_questions
 Kind = tuple[str, str]
 """A colour's and a shape's name."""
 
-SIMPLE = 0.25  # Share of pictures like easy-vqa's: one figure on a plain pale ground.
-COUNTS = {1: 26, 2: 24, 3: 18, 4: 13, 5: 10, 6: 9}  # Figures in the other pictures.
+# Share of pictures like those of easy-vqa: one figure on a plain pale ground; how often
+# others show one figure, two ... Training has more of what takes longer to learn.
+SIMPLE = {"train": 0.1, "test": 0.25}
+COUNTS = {"train": (12, 24, 20, 17, 14, 13), "test": (26, 24, 18, 13, 10, 9)}
 GAP = 0.03  # Least distance of two figures, as a share of the longer side.
 
 
 def draw_shapes(random: Random, split: Split) -> Scene:
     """Draw a picture of figures and ask about them."""
-    simple = random.random() < SIMPLE
+    simple = random.random() < SIMPLE[split]
     size = _simple_size(random) if simple else draw_size(random)
     ground = draw_ground(random, size, pale(random) if simple else None)
     names = names_on(ground.colors, EASY if simple else tuple(NAMED))
     shapes = EASY_SHAPES if simple else SHAPES
-    number = 1 if simple else random.choices(tuple(COUNTS), tuple(COUNTS.values()))[0]
+    number = 1 if simple else random.choices(range(1, 7), COUNTS[split])[0]
     unseen = unseen_wanted(random, split)
 
     def kinds() -> list[Kind]:
