@@ -1,8 +1,9 @@
 """Train a nano FastVLM: `python -m benchmarks.nano.train --out FOLDER`.
 
 It goes on until it is stopped (or for `--minutes`), and later `--resume` continues from
-the last saved state. `--finish N` lets the learning rate fall over N more steps and
-writes `checkpoint/` (float32) and `checkpoint-fp16/`; `--write` writes them right away.
+the last saved state. `--finish N` lets the learning rate fall over N more steps, of a
+finished run from the top again, and writes `checkpoint/` (float32) and
+`checkpoint-fp16/`; `--write` writes them right away.
 The folder also gets the tokenizer, the options, `train.log`, `history.jsonl` (see
 `plot.py`) and the state.
 
@@ -148,6 +149,8 @@ def main() -> None:
     log.info("%s", options)
     write_options(options)
     trainer = make_trainer(arguments, options)
+    if trainer.is_finished:
+        log.info("finished at step %d; --finish N goes on from there", trainer.step)
     trainer.train(arguments.minutes)
     if arguments.pieces:
         save_pieces(trainer.weights(), arguments.pieces)

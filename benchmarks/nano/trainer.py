@@ -81,8 +81,11 @@ class Trainer:
         self.is_settled = False  # Whether BatchNorm's statistics were measured.
 
     def finish(self, steps: int) -> None:
-        """Let the learning rate fall over the next steps, unless it already does."""
-        if self.schedule.fall_from is None:
+        """Let the learning rate fall over the next steps, unless it already does.
+
+        That of a finished run rises again first, at once.
+        """
+        if self.schedule.fall_from is None or self.is_finished:
             self.schedule = replace(self.schedule, fall_from=self.step, fall=steps)
 
     def train(self, minutes: float = math.inf, steps: int | None = None) -> None:

@@ -108,6 +108,16 @@ def test_a_resumed_run_ends_as_an_unbroken_one(
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_a_finished_run_can_go_on(options: Options, tokenizer: Tokenizer) -> None:
+    trainer = Trainer(replace(options, warmup=1), tokenizer)
+    trainer.finish(1)
+    trainer.train()
+    trainer.finish(2)
+    assert trainer.schedule.at(trainer.step) == options.rate
+    trainer.train()
+    assert (trainer.step, trainer.is_finished) == (3, True)
+
+
 def test_a_finished_run_becomes_a_model(options: Options, tokenizer: Tokenizer) -> None:
     trainer = Trainer(options, tokenizer)
     trainer.finish(1)
