@@ -1,7 +1,7 @@
 """A trained nano model to a checkpoint folder, and to its half-size copy.
 
 In: model and tokenizer. Out: a folder as transformers' FastVLM checkpoints have it:
-weights, config, generation config, tokenizer, preprocessor and processor.
+weights, config, generation config, tokenizer, preprocessor, processor, and a card.
 """
 
 import json
@@ -20,6 +20,13 @@ from benchmarks.nano.presets import STRIDE
 from benchmarks.nano.tokenizer import IMAGE, save_tokenizer
 
 WEIGHTS = "model.safetensors"
+CARD = """\
+---
+license: mit
+---
+
+A small FastVLM in train form, trained from scratch by `benchmarks/nano` of fastvlm-mlx.
+"""
 
 
 def save_checkpoint(
@@ -40,6 +47,7 @@ def save_checkpoint(
     save_tokenizer(tokenizer, folder)
     _write_json(folder / "preprocessor_config.json", _preprocessor(resolution))
     _write_json(folder / "processor_config.json", _processor())
+    (folder / "README.md").write_text(CARD, encoding="utf-8")
 
 
 def _preprocessor(resolution: int) -> dict[str, Any]:

@@ -131,6 +131,7 @@ def test_a_finished_run_becomes_a_model(options: Options, tokenizer: Tokenizer) 
         assert vlm.generate(scene.image, "what?", max_tokens=2).image_tokens == 1
         trained = vlm.config.vision_config.trained_resolutions
         assert trained == tuple(RESOLUTIONS)
+        assert vlm.config.license == "mit"
 
 
 def changed(trainer: Trainer) -> set[str]:
