@@ -15,6 +15,8 @@ demo: $(VENV)/.installed
 		--prompt "Describe the picture."
 	$(BIN)/fastvlm-mlx generate --image docs/pictures/matplotlib.png --quiet \
 		--prompt "what color is the star?"
+	$(BIN)/fastvlm-mlx generate --image docs/pictures/sign.png --quiet \
+		--prompt "What does the sign say?"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q

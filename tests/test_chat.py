@@ -39,7 +39,7 @@ def chat(fresh: FastVLM) -> Chat:
 def shape(colour: tuple[int, int, int]) -> Image.Image:
     """A plain picture that nano understands."""
     pixels = np.full((64, 64, 3), 235, np.uint8)
-    pixels[12:44, 20:50] = colour
+    pixels[20:44, 8:56] = colour
     return Image.fromarray(pixels)
 
 

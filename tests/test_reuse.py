@@ -133,7 +133,7 @@ def test_nano_answers_the_same(nano: FastVLM) -> None:
     asked = ["what color is the rectangle?", "what shape is in the image?"]
     for (name, colour), text in itertools.product(COLOURS.items(), asked):
         pixels = np.full((64, 64, 3), 235, np.uint8)
-        pixels[12:44, 20:50] = colour
+        pixels[20:44, 8:56] = colour
         result = nano.generate(pixels, text)
         assert result.text == (name if "color" in text else "rectangle")
         again = nano.generate(pixels, text, use_cache=False)
@@ -152,7 +152,7 @@ def test_nano_sees_both_pictures_in_either_order(
     pictures = []
     for name in names:
         pixels = np.full((64, 64, 3), 235, np.uint8)
-        pixels[12:44, 20:50] = COLOURS[name]
+        pixels[20:44, 8:56] = COLOURS[name]
         pictures.append(pixels)
     for name in ("red", "blue"):
         text = f"<image><image>\nis there a {name} shape in the image?"

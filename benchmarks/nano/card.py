@@ -133,6 +133,11 @@ def main() -> None:
     parser.add_argument("--precision", default="shipped", help="[shipped]")
     arguments = parser.parse_args()
     precisions = json.loads(arguments.report.read_text("utf-8"))["precisions"]
+    if arguments.precision not in precisions:
+        raise SystemExit(
+            f"The report has no {arguments.precision!r}; expected --precision "
+            f"{' or '.join(precisions)}."
+        )
     measured = precisions[arguments.precision]
     best = best_resolution(measured)
     print(f"Right answers in %, 95 % intervals, {arguments.precision}:\n")

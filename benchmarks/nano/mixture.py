@@ -1,12 +1,11 @@
 """Which scenes a training step sees, at which resolution: seed and step decide alone.
 
 First the tower learns names, mostly from sheets; a few of those stay for good, since
-nothing teaches more names per picture. Then questions begin, about small pictures:
-with four visual tokens the decoder finds in a few hundred steps that looking pays,
-with up to 64 not in a thousand. Shapes most of all, at all resolutions, follow; what
-has to be read, charts, receipts and screens among it, has its full share from
-`Mixture.later` on, and then most pictures are large. All pictures of a step share one
-resolution; fewer fit at a higher one, so that every step costs about the same.
+nothing teaches more names per picture. Then questions begin, about small pictures: with
+four visual tokens the decoder finds in a few hundred steps that looking pays, with up
+to 64 not in a thousand. Texts and shapes, at all resolutions, follow; charts, receipts
+and screens come with `Mixture.later`. All pictures of a step share one resolution;
+fewer fit at a higher one, so that every step costs about the same.
 """
 
 import random
@@ -28,8 +27,7 @@ FIRST_SHARES = {"shapes": 0.35, "text": 0.47, EASY: 0.12, "captions": 0.06}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
-RESOLUTIONS = {128: 0.1, 256: 0.3, 384: 0.3, 512: 0.3}  # Share of the steps.
-FIRST_RESOLUTIONS = {128: 0.05, 256: 0.45, 384: 0.3, 512: 0.2}  # Until all is asked.
+RESOLUTIONS = {128: 0.05, 256: 0.3, 384: 0.45, 512: 0.2}  # Share of the steps.
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,10 @@ class Mixture:
 
     def resolution(self, step: int) -> int:
         """Return the side of a step's pictures, in pixels."""
-        source = random.Random(f"resolution {self.seed} {step}")
-        mix = self.resolutions(step)
-        return source.choices(list(mix), list(mix.values()))[0]
-
-    def resolutions(self, step: int) -> Mapping[int, float]:
-        """Return each resolution's share of the steps about this one."""
         if self.is_small(step):
-            return {SMALL: 1.0}
-        return FIRST_RESOLUTIONS if self.naming <= step < self.later else RESOLUTIONS
+            return SMALL
+        source = random.Random(f"resolution {self.seed} {step}")
+        return source.choices(list(RESOLUTIONS), list(RESOLUTIONS.values()))[0]
 
     def is_small(self, step: int) -> bool:
         """Say whether questions have just begun."""

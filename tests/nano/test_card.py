@@ -83,3 +83,13 @@ def test_the_best_resolution_and_both_tables(
     assert "| a word, fonts seen in training | 80.0 (38–96) |" in printed
     assert "At 128 pixels:" in printed
     assert "| text | 90.0 | 60.0 | 10 |" in printed
+
+
+def test_a_report_without_the_precision_names_those_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(REPORT), encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["card", str(file), "--precision", "4-bit"])
+    with pytest.raises(SystemExit, match="no '4-bit'; expected --precision float32 or"):
+        card.main()

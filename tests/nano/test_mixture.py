@@ -66,11 +66,6 @@ def test_resolutions_come_as_often_as_they_should() -> None:
         assert drawn[side] / 4000 == pytest.approx(share, abs=0.03)
 
 
-def test_shapes_are_seen_smaller_than_text() -> None:
-    first = [Mixture(0, 0, 0, 400, 4).resolution(step) for step in range(800)]
-    assert sum(first[:400]) < 0.97 * sum(first[400:])
-
-
 def test_a_step_has_about_the_same_number_of_pixels() -> None:
     mixture = Mixture(0, 0, 0, 0, pictures=24)
     assert {side: mixture.count(side) for side in RESOLUTIONS} == {
