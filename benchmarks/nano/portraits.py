@@ -63,9 +63,8 @@ def portrait_labels(marks: Iterable[Mark], size: Size, made: Square) -> Tensor:
         labels[token] = told.masked_fill(differs, IGNORED)
         seen.add(token)
     if figures:
-        labels[[token for token in range(made.tokens) if token not in seen], 0] = (
-            NOTHING
-        )
+        without = [token for token in range(made.tokens) if token not in seen]
+        labels[without, 0] = NOTHING
     return labels
 
 

@@ -28,7 +28,7 @@ from benchmarks.nano.tokenizer import (
 )
 
 IGNORED = -100  # The label of a place that is not trained, PyTorch's own default.
-WORDS = re.compile(r" ?\w+|.")  # A blank belongs to the word behind it.
+WORDS = re.compile(r"(?s) ?\w+|.")  # A blank belongs to the word behind it.
 PROMPT = (
     f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
     "<|im_start|>user\n{markers}\n{text}<|im_end|>\n<|im_start|>assistant\n"
@@ -94,10 +94,8 @@ class PromptEncoder:
         A piece of a word is a token for some characters together, which stand at
         several visual tokens, and differs with the word. One character is one token.
         """
-        pieces = [
-            piece for word in WORDS.findall(answer) for piece in self._spell(word)
-        ]
-        return [*pieces, token_id(self._tokenizer, END)]
+        ids = [each for word in WORDS.findall(answer) for each in self._spell(word)]
+        return [*ids, token_id(self._tokenizer, END)]
 
     def _spell(self, word: str) -> list[int]:
         whole: list[int] = self._tokenizer.encode(word).ids

@@ -34,7 +34,7 @@ from benchmarks.nano.mixture import EASY, RESOLUTIONS, draw_scene  # noqa: E402
 from benchmarks.nano.options import Options  # noqa: E402
 from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
 from benchmarks.nano.places import Places, place_loss, places  # noqa: E402
-from benchmarks.nano.portraits import TOLD, portrait_loss  # noqa: E402
+from benchmarks.nano.portraits import NOTHING, TOLD, portrait_loss  # noqa: E402
 from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
 from benchmarks.nano.prompt import IGNORED, PromptEncoder  # noqa: E402
 from benchmarks.nano.spelling import (  # noqa: E402
@@ -270,7 +270,7 @@ def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
 def test_a_word_of_several_tokens_is_spelled_by_its_characters(
     tokenizer: Tokenizer,
 ) -> None:
-    answer = "It says yes hill 10."
+    answer = "It says:\nyes hill 10."
     row = PromptEncoder(tokenizer, 1).batch([[Ask("what?", answer, "a/b")]])
     ids = row.labels[row.labels.ne(IGNORED)].tolist()
     assert tokenizer.decode(ids) == answer
@@ -385,12 +385,20 @@ def test_what_is_shown_and_what_is_absent_weigh_the_same() -> None:
 def test_portraits_are_learned_where_they_are_told() -> None:
     labels = torch.tensor([[[107, 8, IGNORED], [IGNORED] * 3]])
     scores = torch.zeros(1, 2, sum(TOLD.values()))
-    scores[0, 0, 107], scores[0, 0, 108] = 50.0, 50.0
+    first_ninth = TOLD["figures"]
+    scores[0, 0, 107], scores[0, 0, first_ninth] = 50.0, 50.0
     loss, right = portrait_loss(scores, labels)
     assert loss.item() == pytest.approx(50, rel=0.01)
     assert (right["figures"], right["ninths"]) == (1.0, 0.0)
     assert math.isnan(right["sizes"])
     assert portrait_loss(scores, labels.fill_(IGNORED))[0].item() == 0.0
+
+
+def test_figures_and_tokens_without_one_weigh_the_same() -> None:
+    labels = torch.full((1, 3, len(TOLD)), IGNORED)
+    labels[0, :, 0] = torch.tensor([5, NOTHING, NOTHING])
+    loss, _ = portrait_loss(torch.zeros(1, 3, sum(TOLD.values())), labels)
+    assert loss.item() == pytest.approx(2 * math.log(TOLD["figures"]))
 
 
 def test_spelling_is_right_as_a_whole() -> None:
