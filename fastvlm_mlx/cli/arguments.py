@@ -53,7 +53,10 @@ def model_name(arguments: argparse.Namespace) -> str:
     if arguments.model is not None:
         return str(arguments.model)
     if not arguments.quiet:
-        say("no --model given, using the embedded nano; it knows simple shapes only")
+        say(
+            "no --model given, using the embedded nano; "
+            "it knows drawn shapes and short texts"
+        )
     return "nano"
 
 
