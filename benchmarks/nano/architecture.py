@@ -130,7 +130,7 @@ def encode_and_watch(
 
 def read(
     model: NanoFastVLM, features: Tensor, conversations: Conversations
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Read conversations about encoded pictures.
 
     The same arithmetic as the model's own forward, but what several questions share,
@@ -142,8 +142,8 @@ def read(
         conversations: what is asked about them.
 
     Returns:
-        The decoder's hidden states (P, L, D), after half of its layers and after all;
-        both normed.
+        The decoder's hidden states (P, L, D), after half of its layers, after three
+        quarters and after all; normed.
     """
     ids = conversations.input_ids
     tokens = features.flatten(2).transpose(1, 2)  # (P, N, C)
@@ -158,7 +158,8 @@ def read(
     for layer in decoder.layers:
         hidden = layer(hidden, attention_mask=mask, position_embeddings=turns)
         states.append(hidden)
-    return decoder.norm(states[(len(states) - 1) // 2]), decoder.norm(hidden)
+    half, late = states[(len(states) - 1) // 2], states[(3 * len(states) - 1) // 4]
+    return decoder.norm(half), decoder.norm(late), decoder.norm(hidden)
 
 
 def use_channels_last(model: NanoFastVLM) -> None:

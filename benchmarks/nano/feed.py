@@ -16,11 +16,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.nano.glimpses import glimpses, token_of_labels
+from benchmarks.nano.inks import ink_labels
 from benchmarks.nano.labels import cell_labels
 from benchmarks.nano.mixture import Mixture
 from benchmarks.nano.portraits import portrait_labels
 from benchmarks.nano.presets import image_tokens
 from benchmarks.nano.prompt import Conversations, PromptEncoder
+from benchmarks.nano.references import References, references
 from benchmarks.nano.spelling import spelling_labels
 from benchmarks.nano.square import square
 from benchmarks.nano.tallies import tally
@@ -39,7 +41,9 @@ class Batch:
         tallies: int64 (P, kinds), see `tallies.tally`.
         portraits: int64 (P, N, 3), see `portraits.portrait_labels`.
         spelling: int64 (P, N, 1 + 4), see `spelling.spelling_labels`.
+        inks: int64 (P, N), see `inks.ink_labels`.
         conversations: one row per picture.
+        references: what the names in their questions are of.
         asked: the conversations' questions and answers, by picture.
     """
 
@@ -48,7 +52,9 @@ class Batch:
     tallies: Tensor
     portraits: Tensor
     spelling: Tensor
+    inks: Tensor
     conversations: Conversations
+    references: References
     asked: list[list[Ask]]
 
     @property
@@ -69,7 +75,11 @@ class Batch:
             tallies=self.tallies.to(device),
             portraits=self.portraits.to(device),
             spelling=self.spelling.to(device),
+            inks=self.inks.to(device),
             conversations=Conversations(**moved),
+            references=References(
+                self.references.places.to(device), self.references.labels.to(device)
+            ),
         )
 
 
@@ -82,11 +92,12 @@ def make_batch(
     """Bring scenes and the questions chosen of each to tensors."""
     made = [square(scene.image, resolution) for scene in scenes]
     both = list(zip(scenes, made, strict=True))
-    cells = [cell_labels(s.marks, m.scale, m.offset, resolution) for s, m in both]
+    cells = [cell_labels(s.marks, m.placement, resolution) for s, m in both]
     every = torch.from_numpy(np.stack(cells))
     chosen = [list(questions) for questions in asked]
     prompts = PromptEncoder(tokenizer, image_tokens(resolution))
-    seen = glimpses(every, token_of_labels(tokenizer))
+    conversations = prompts.batch(chosen, glimpses(every, token_of_labels(tokenizer)))
+    shown = [replace(s, questions=tuple(q)) for s, q in zip(scenes, asked, strict=True)]
     return Batch(
         pixels=torch.stack([each.pixels for each in made]),
         cells=every,
@@ -95,7 +106,9 @@ def make_batch(
             [portrait_labels(s.marks, s.image.size, m) for s, m in both]
         ),
         spelling=torch.stack([spelling_labels(s.marks, m) for s, m in both]),
-        conversations=prompts.batch(chosen, seen),
+        inks=torch.stack([ink_labels(s.marks, m) for s, m in both]),
+        conversations=conversations,
+        references=references(shown, made, prompts, conversations),
         asked=chosen,
     )
 

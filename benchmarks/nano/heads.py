@@ -3,9 +3,11 @@
 from torch import nn
 
 from benchmarks.nano.cells import CellHeads
+from benchmarks.nano.inks import Inks
 from benchmarks.nano.places import Places
 from benchmarks.nano.portraits import Portraits
 from benchmarks.nano.presets import Preset
+from benchmarks.nano.references import ReferenceHead
 from benchmarks.nano.spelling import Characters, Spelling
 from benchmarks.nano.tallies import Tallies
 
@@ -21,3 +23,6 @@ class Heads(nn.Module):
         self.portraits = Portraits(preset.hidden)
         self.spelling = Spelling(preset.hidden)
         self.characters = Characters(preset.vision_width)
+        self.references = ReferenceHead(preset.hidden)
+        self.seen_inks = Inks(preset.vision_width)
+        self.told_inks = Inks(preset.hidden)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.nano.placement import Placement
 from benchmarks.nano.tasks.figures import SHAPES
 from benchmarks.nano.tasks.palette import NAMED
 from benchmarks.nano.tasks.scene import Mark
@@ -28,14 +29,13 @@ LABEL_COUNT = 2 + len(CHARACTERS) + len(THINGS)
 
 
 def cell_labels(
-    marks: Iterable[Mark], scale: float, offset: tuple[float, float], resolution: int
+    marks: Iterable[Mark], placement: Placement, resolution: int
 ) -> npt.NDArray[np.int64]:
     """Label the cells of one square picture.
 
     Args:
         marks: what is where, in the pixels of the picture as it was drawn.
-        scale: pixels of the square picture per pixel of the drawn one.
-        offset: padding on the left and on top, in pixels of the drawn picture.
+        placement: where that picture lies in the square.
         resolution: the side S of the square picture.
 
     Returns:
@@ -44,14 +44,11 @@ def cell_labels(
     labels = np.zeros((resolution // CELL_HEIGHT, resolution // CELL_WIDTH), np.int64)
     for mark in marks:
         left, top, right, bottom = mark.box
-        x, y = (
-            (at + before) * scale
-            for at, before in zip(mark.middle, offset, strict=True)
-        )
+        x, y = placement.point(mark.middle)
         row, column = int(y // CELL_HEIGHT), int(x // CELL_WIDTH)
         if 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]:
             free = labels[row, column] == EMPTY
-            legible = max(right - left, bottom - top) * scale >= SMALLEST
+            legible = max(right - left, bottom - top) * placement.scale >= SMALLEST
             name = LABELS.get(mark.label, OTHER)
             labels[row, column] = name if free and legible else UNTOLD
     return labels

@@ -58,7 +58,7 @@ def portrait_labels(marks: Iterable[Mark], size: Size, made: Square) -> Tensor:
     figures = [mark for mark in marks if mark.label in THINGS]
     seen: set[int] = set()
     for mark in figures:
-        token, told = made.token(mark.middle), _portrait(mark, size)
+        token, told = made.token(mark.middle), torch.tensor(portrait(mark, size))
         differs = (labels[token] != told) & (token in seen)
         labels[token] = told.masked_fill(differs, IGNORED)
         seen.add(token)
@@ -68,10 +68,11 @@ def portrait_labels(marks: Iterable[Mark], size: Size, made: Square) -> Tensor:
     return labels
 
 
-def _portrait(mark: Mark, size: Size) -> Tensor:
+def portrait(mark: Mark, size: Size) -> tuple[int, ...]:
+    """Label one figure: its name, its ninth or `IGNORED`, its size."""
     name = ninth(mark.middle, size)
     place = IGNORED if name is None else NINTHS.index(name)
-    return torch.tensor([THINGS.index(mark.label), place, _size(mark, size)])
+    return THINGS.index(mark.label), place, _size(mark, size)
 
 
 def _size(mark: Mark, size: Size) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -77,16 +77,22 @@ class PromptEncoder:
         self._markers = IMAGE * image_tokens
         self._image = token_id(tokenizer, IMAGE)
         self._padding = token_id(tokenizer, END_OF_TEXT)
-        self.prompt = lru_cache(maxsize=None)(self._encode_prompt)
+        self._prompt = lru_cache(maxsize=None)(self._encode_prompt)
         self._answer = lru_cache(maxsize=None)(self._encode_answer)
         # Up to the last visual token, where "\n" and the question follow.
         beginning = PROMPT.partition("\n{text}")[0].format(markers=self._markers)
         self._beginning: list[int] = tokenizer.encode(beginning).ids
 
-    def _encode_prompt(self, text: str) -> list[int]:
+    def _encode_prompt(self, text: str) -> Encoding:
         filled = PROMPT.format(markers=self._markers, text=text)
-        ids: list[int] = self._tokenizer.encode(filled).ids
-        return ids
+        return self._tokenizer.encode(filled)
+
+    def place(self, text: str, character: int) -> int:
+        """Return which token after the beginning holds a character of a question."""
+        before = len(PROMPT.partition("{text}")[0].format(markers=self._markers))
+        token = self._prompt(text).char_to_token(before + character)
+        assert token is not None, f"{text!r} has no character {character}"
+        return token - len(self._beginning)
 
     def _encode_answer(self, answer: str) -> list[int]:
         """Encode an answer; a word that is not one token is spelled by its characters.
@@ -145,7 +151,7 @@ class PromptEncoder:
         positions, segments = list(range(shared)), [0] * shared
         labels = [IGNORED] * shared
         for number, question in enumerate(questions, start=1):
-            asked = self.prompt(question.text)[shared:]
+            asked = self._prompt(question.text).ids[shared:]
             answer = self._answer(question.answer)
             read = asked + answer[:-1]  # The last token is only predicted.
             ids = ids + read

@@ -9,6 +9,7 @@ from benchmarks.nano.architecture import NanoFastVLM, encode_and_watch
 from benchmarks.nano.cells import STAGES, cell_loss, cells_to_name, shares_named
 from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
+from benchmarks.nano.inks import ink_loss
 from benchmarks.nano.places import place_loss
 from benchmarks.nano.spelling import characters_loss
 from benchmarks.nano.square import to_pixel_values
@@ -24,6 +25,7 @@ class Seen:
         labels: int64 (K,), what is in those cells.
         places: logits (P, h, w, 2, parts) of the visual tokens' rows and columns.
         characters: logits (P, N, ...) of the characters at them, in order.
+        inks: logits (P, N, colours) of those.
     """
 
     features: Tensor
@@ -31,36 +33,45 @@ class Seen:
     labels: Tensor
     places: Tensor
     characters: Tensor
+    inks: Tensor
 
 
 def see(model: NanoFastVLM, heads: Heads, batch: Batch) -> Seen:
-    """Encode pictures; name their cells, the visual tokens' places and characters."""
+    """Encode pictures and name what is in them."""
     chosen = cells_to_name(batch.cells)
     with torch.autocast(batch.pixels.device.type, torch.bfloat16):
         features, early = encode_and_watch(
             model, to_pixel_values(batch.pixels), STAGES.values()
         )
         names = heads.cells([*early, features], chosen)
-        places, characters = heads.places(features), heads.characters(features)
-    return Seen(features, names, batch.cells.flatten()[chosen], places, characters)
+        return Seen(
+            features,
+            names,
+            batch.cells.flatten()[chosen],
+            heads.places(features),
+            heads.characters(features),
+            heads.seen_inks(features.flatten(2).mT),
+        )
 
 
-def seeing_loss(seen: Seen, spelling: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of cells at all stages, places, characters; what was right.
+def seeing_loss(seen: Seen, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """Return the loss of all that the tower is told, and what was right.
 
     Args:
-        seen: what the tower made of a batch.
-        spelling: int64 (P, N, ...), see `spelling.spelling_labels`.
+        seen: what the tower made of the batch.
+        batch: what is in its pictures.
     """
     losses = [cell_loss(each, seen.labels) for each in seen.names.values()]
     placed = place_loss(seen.places)
-    spelled = characters_loss(seen.characters, spelling)
+    spelled = characters_loss(seen.characters, batch.spelling)
+    inked, inks = ink_loss(seen.inks, batch.inks)
     measures = {
         "cell_loss": sum(each.item() for each in losses),
         "place_loss": placed.item(),
         "characters_loss": spelled.item(),
+        "inks": inks,
     }
     for stride, each in seen.names.items():
         letters, things = shares_named(each, seen.labels)
         measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
-    return torch.stack([*losses, placed, spelled]).sum(), measures
+    return torch.stack([*losses, placed, spelled, inked]).sum(), measures

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.nano.placement import Placement, Point
 from benchmarks.nano.presets import STRIDE, image_tokens
 from fastvlm_mlx.frame import prepare
 
@@ -20,25 +21,23 @@ class Square:
 
     Attributes:
         pixels: uint8 (3, S, S).
-        scale: pixels of the square per pixel of the drawn picture.
-        offset: padding on the left and on top, in pixels of the drawn picture.
+        placement: where the drawn picture lies in it.
     """
 
     pixels: Tensor
-    scale: float
-    offset: tuple[int, int]
+    placement: Placement
 
     @property
     def tokens(self) -> int:
         """How many visual tokens it becomes."""
         return image_tokens(self.pixels.shape[-1])
 
-    def token(self, point: tuple[float, float]) -> int:
+    def token(self, point: Point) -> int:
         """Return the number of the visual token that a point of the picture is in."""
         side = self.pixels.shape[-1] // STRIDE
         column, row = (
-            min(max(int((at + before) * self.scale) // STRIDE, 0), side - 1)
-            for at, before in zip(point, self.offset, strict=True)
+            min(max(int(at) // STRIDE, 0), side - 1)
+            for at in self.placement.point(point)
         )
         return row * side + column
 
@@ -48,7 +47,7 @@ def square(image: Image.Image, resolution: int) -> Square:
     side = max(image.size)
     pixels = torch.from_numpy(prepare(image, (resolution, resolution), "pad").copy())
     offset = ((side - image.width) // 2, (side - image.height) // 2)
-    return Square(pixels.permute(2, 0, 1), resolution / side, offset)
+    return Square(pixels.permute(2, 0, 1), Placement(resolution / side, offset))
 
 
 def read_square(path: Path, resolution: int) -> Tensor:

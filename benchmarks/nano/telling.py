@@ -2,7 +2,9 @@
 
 What is told of the picture is read where half of the decoder's layers are done, so that
 the other half can look it up for an answer. Read at the end nine figures of ten had the
-right name and ninth, and one where-question of two had the right answer.
+right name and ninth, and one where-question of two had the right answer. What names in
+a question are of is read a quarter later, so that it can be looked up among that and
+compared before the answer.
 """
 
 from dataclasses import dataclass
@@ -14,9 +16,11 @@ from torch.nn.functional import cross_entropy
 from benchmarks.nano.architecture import NanoFastVLM, read
 from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
+from benchmarks.nano.inks import ink_loss
 from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.portraits import portrait_loss
 from benchmarks.nano.prompt import IGNORED, Conversations
+from benchmarks.nano.references import reference_loss
 from benchmarks.nano.spelling import spelling_loss
 from benchmarks.nano.tallies import tally_loss
 
@@ -32,19 +36,23 @@ class Told:
         tallies: logits (P, kinds, numbers) at the last visual tokens.
         portraits: of `portraits.Portraits` (P, N, ...), at all of them.
         spelling: of `spelling.Spelling` (P, N, ...), at all of them.
+        inks: logits (P, N, colours) of characters, at all of them.
+        references: of `references.ReferenceHead` (K, ...), at the ends of names.
     """
 
     tokens: Tensor
     tallies: Tensor
     portraits: Tensor
     spelling: Tensor
+    inks: Tensor
+    references: Tensor
 
 
 def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> Told:
     """Read conversations about encoded pictures (P, C, h, w); answer and describe."""
     asked = batch.conversations
     with torch.autocast(features.device.type, torch.bfloat16):
-        half, hidden = read(model, features, asked)  # (P, L, D)
+        half, late, hidden = read(model, features, asked)  # (P, L, D)
         tokens = model.lm_head(hidden[asked.labels != IGNORED])
         visual = half[asked.input_ids == model.config.image_token_index]
         visual = visual.unflatten(0, (len(half), -1))  # (P, N, D)
@@ -53,6 +61,8 @@ def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> To
             heads.tallies(visual[:, -1]),
             heads.portraits(visual),
             heads.spelling(visual),
+            heads.told_inks(visual),
+            heads.references(late[*batch.references.places]),
         )
 
 
@@ -68,14 +78,18 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     counted, tallies = tally_loss(told.tallies, batch.tallies)
     shown, portraits = portrait_loss(told.portraits, batch.portraits)
     spelled, spelling = spelling_loss(told.spelling, batch.spelling)
+    inked, inks = ink_loss(told.inks, batch.inks)
+    referred, names = reference_loss(told.references, batch.references.labels)
     right = [each for row in right_answers(told, batch.conversations) for each in row]
-    beside = torch.stack([glimpsed, counted, shown, spelled]).sum()
+    beside = torch.stack([glimpsed, counted, shown, spelled, inked, referred]).sum()
     return answered + BESIDE * beside, {
         "answer_loss": answered.item(),
         "answers": sum(right) / max(1, len(right)),
         "tallies": tallies,
         "spelling": spelling,
+        "told_inks": inks,
         **portraits,
+        **names,
     }
 
 

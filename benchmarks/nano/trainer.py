@@ -155,12 +155,11 @@ class Trainer:
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of what is learned at this step, and its measures."""
+        with torch.set_grad_enabled(self.tower_learns):
+            seen = see(self.model, self.heads, batch)
+            loss, measures = seeing_loss(seen, batch)
         if not self.asks:
-            seen = see(self.model, self.heads, batch)
-            return seeing_loss(seen, batch.spelling)
-        with nullcontext() if self.is_joint else torch.no_grad():
-            seen = see(self.model, self.heads, batch)
-            loss, measures = seeing_loss(seen, batch.spelling)
+            return loss, measures
         told = tell(self.model, self.heads, seen.features, batch)
         told_loss, told_measures = telling_loss(told, batch)
         return self.options.cell_share * loss + told_loss, measures | told_measures
@@ -171,9 +170,9 @@ class Trainer:
         return self.step >= self.options.naming_steps
 
     @property
-    def is_joint(self) -> bool:
-        """Whether the tower learns from answers too."""
-        return self.step >= self.options.joint_step
+    def tower_learns(self) -> bool:
+        """Whether the tower learns: until questions begin, and again from answers."""
+        return not self.asks or self.step >= self.options.joint_step
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

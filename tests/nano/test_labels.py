@@ -14,13 +14,12 @@ from benchmarks.nano.labels import (
     UNTOLD,
     cell_labels,
 )
+from benchmarks.nano.placement import Placement
 from benchmarks.nano.tasks.scene import Mark
 
 
-def labels(
-    *marks: Mark, scale: float = 1.0, resolution: int = 128
-) -> NDArray[np.int64]:
-    return cell_labels(marks, scale, (0, 0), resolution)
+def labels(*marks: Mark) -> NDArray[np.int64]:
+    return cell_labels(marks, Placement(1.0, (0, 0)), 128)
 
 
 def test_every_label_has_its_own_number() -> None:
@@ -38,7 +37,7 @@ def test_the_cell_of_the_middle() -> None:
 def test_scale_and_padding() -> None:
     # A picture of 100 x 50 is padded by 25 rows on top and scaled to 200 x 200.
     mark = Mark("red circle", (40, 10, 60, 30))
-    found = cell_labels([mark], 2.0, (0, 25), 200 // 64 * 64 + 64)
+    found = cell_labels([mark], Placement(2.0, (0, 25)), 256)
     assert found[int((20 + 25) * 2 // 16), int(50 * 2 // 8)] == LABELS["red circle"]
 
 

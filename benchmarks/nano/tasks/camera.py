@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -100,7 +101,7 @@ def paste_tilted(
     )
     image.paste(seen, (left, top), seen)
     forward = _projection(outline, corners)
-    return tuple(Mark(mark.label, _moved(mark, forward)) for mark in marks)
+    return tuple(replace(mark, box=_moved(mark, forward)) for mark in marks)
 
 
 def _outline(size: tuple[int, int]) -> list[Point]:

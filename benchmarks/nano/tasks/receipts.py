@@ -1,7 +1,7 @@
 """The receipts task: till receipts and small forms, lying on something."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from PIL import Image, ImageDraw
@@ -158,7 +158,7 @@ def _draw_picture(
     for mark in marks:
         x0, y0, x1, y1 = mark.box
         box = (x0 + left, y0 + top, x1 + left, y1 + top)
-        shifted.append(Mark(mark.label, box))
+        shifted.append(replace(mark, box=box))
     return image, tuple(shifted)
 
 

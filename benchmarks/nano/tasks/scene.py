@@ -15,10 +15,12 @@ class Mark:
     Attributes:
         label: one character of a text, or the thing's name ("red circle", "bar").
         box: the upright rectangle around it, in pixels of the picture.
+        ink: the colour's name of a text's character, if it has one.
     """
 
     label: str
     box: Box
+    ink: str | None = None
 
     @property
     def middle(self) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The text task: a word, a number or a short line, on a ground, a sign or a label."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 
 from PIL import Image, ImageDraw
@@ -151,7 +151,11 @@ def _draw_plain(
     for row, line in enumerate(writing.lines):
         middle = y + size * LEADING * (row + 0.5)
         marks += write(pen, (round(x), round(middle)), line, font, ink, "mm")
-    return marks, name
+    return _inked(marks, name), name
+
+
+def _inked(marks: Iterable[Mark], name: str | None) -> tuple[Mark, ...]:
+    return tuple(replace(mark, ink=name) for mark in marks)
 
 
 def _font_size(
@@ -225,7 +229,7 @@ def _draw_sign(
     for row, line in enumerate(writing.lines):
         middle = pad // 2 + round(step * (row + 0.5))
         marks += write(pen, (width // 2, middle), line, font, ink, "mm")
-    return plate, marks, name
+    return plate, _inked(marks, name), name
 
 
 def _between(random: Random, inner: int, outer: int) -> float:
@@ -236,7 +240,7 @@ def _between(random: Random, inner: int, outer: int) -> float:
 
 def _shifted(mark: Mark, x: float, y: float) -> Mark:
     left, top, right, bottom = mark.box
-    return Mark(mark.label, (left + x, top + y, right + x, bottom + y))
+    return replace(mark, box=(left + x, top + y, right + x, bottom + y))
 
 
 def draw_questions(

@@ -1,0 +1,167 @@
+"""What a name in a question refers to, told to the decoder where the name ends.
+
+"Where is the red circle?" was right nine times in ten with one figure and six times in
+ten with several, although every visual token's figure and ninth were told rightly: the
+decoder did not find the token that the name is of. One answer per question is little to
+learn looking up from. So at the end of every name in a question the decoder says how
+many figures it is of, and what and where those are. What it knows there of two names it
+can compare. Used in training only.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.nano.labels import THINGS
+from benchmarks.nano.means import mean_or_zero
+from benchmarks.nano.portraits import TOLD as PORTRAIT
+from benchmarks.nano.portraits import portrait
+from benchmarks.nano.prompt import IGNORED, Conversations, PromptEncoder
+from benchmarks.nano.square import Square
+from benchmarks.nano.tallies import MOST
+from benchmarks.nano.tasks.figures import SHAPES
+from benchmarks.nano.tasks.ground import Size
+from benchmarks.nano.tasks.palette import NAMED
+from benchmarks.nano.tasks.scene import Mark, Scene
+
+STEPS = 16  # Columns and rows of the square in which a figure's middle is told.
+TOLD = {"number": MOST + 1, **PORTRAIT, "column": STEPS, "row": STEPS}
+ANY = ("shape", "object")
+NAMES = re.compile(
+    rf"\b(?P<most>biggest |smallest )?(?:(?P<color>{'|'.join(NAMED)}) )?"
+    rf"(?P<shape>{'|'.join((*SHAPES, *ANY))})(?:es|s)?\b"
+)
+
+
+@dataclass(frozen=True)
+class References:
+    """The K names in a batch's questions.
+
+    Attributes:
+        places: int64 (2, K), the row and the place in it where each ends.
+        labels: int64 (K, TOLD), `IGNORED` where the figures of a name differ.
+    """
+
+    places: Tensor
+    labels: Tensor
+
+
+class ReferenceHead(nn.Linear):
+    """Scores the number of a name's figures, and what and where they are.
+
+    Args:
+        width: of the decoder, D.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, sum(TOLD.values()))
+
+
+def find_names(text: str) -> Iterator[tuple[int, str | None, str]]:
+    """Yield the last character, the colour and the shape of every name in a question.
+
+    "The biggest shape" is none: it names one figure by what the others are.
+    """
+    for found in NAMES.finditer(text):
+        if not found["most"]:
+            yield found.end() - 1, found["color"], found["shape"]
+
+
+def reference_labels(
+    color: str | None, shape: str, figures: Mapping[Mark, tuple[int, ...]]
+) -> list[int]:
+    """Say what a name refers to in a picture.
+
+    Args:
+        color: of the figures, or None for any.
+        shape: of the figures; `ANY` are all.
+        figures: those of the picture, each with what `figure_labels` says of it.
+
+    Returns:
+        As many as `TOLD`: the number of figures, and what is true of all of them.
+    """
+    meant = [each for mark, each in figures.items() if _is_meant(mark, color, shape)]
+    same = [set(each) for each in zip(*meant, strict=True)]
+    told = [each.pop() if len(each) == 1 else IGNORED for each in same]
+    return [min(len(meant), MOST), *(told or [IGNORED] * (len(TOLD) - 1))]
+
+
+def _is_meant(mark: Mark, color: str | None, shape: str) -> bool:
+    its_color, its_shape = mark.label.split()
+    return color in (None, its_color) and shape in (its_shape, *ANY)
+
+
+def figure_labels(mark: Mark, size: Size, made: Square) -> tuple[int, ...]:
+    """Label one figure: its portrait, and the column and row that its middle is in.
+
+    Args:
+        mark: the figure.
+        size: the picture's, as it was drawn.
+        made: the square that it became.
+    """
+    side = made.pixels.shape[-1]
+    column, row = (
+        min(int(STEPS * at / side), STEPS - 1)
+        for at in made.placement.point(mark.middle)
+    )
+    return *portrait(mark, size), column, row
+
+
+def references(
+    scenes: Sequence[Scene],
+    made: Sequence[Square],
+    prompts: PromptEncoder,
+    conversations: Conversations,
+) -> References:
+    """Find and label the names in all questions about pictures of figures alone.
+
+    Args:
+        scenes: one per row, with the questions that the row asks, in its order.
+        made: the squares that their pictures became.
+        prompts: what encoded the questions.
+        conversations: the rows.
+    """
+    found = [
+        (row, *each)
+        for row, (scene, its) in enumerate(zip(scenes, made, strict=True))
+        for each in _names_of(scene, its, conversations.segments[row], prompts)
+    ]
+    places = torch.tensor([each[:2] for each in found], dtype=torch.int64)
+    labels = torch.tensor([each[2] for each in found], dtype=torch.int64)
+    return References(places.view(-1, 2).T, labels.view(-1, len(TOLD)))
+
+
+def _names_of(
+    scene: Scene, made: Square, segments: Tensor, prompts: PromptEncoder
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the place and the labels of every name in the questions of one row."""
+    if any(mark.label not in THINGS for mark in scene.marks):
+        return
+    figures = {m: figure_labels(m, scene.image.size, made) for m in scene.marks}
+    for number, question in enumerate(scene.questions if figures else (), start=1):
+        first = int((segments == number).int().argmax())
+        for last, color, shape in find_names(question.text):
+            place = first + prompts.place(question.text, last)
+            yield place, reference_labels(color, shape, figures)
+
+
+def reference_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Return the mean cross-entropies' sum, and the share that is right of each.
+
+    Args:
+        scores: float (K, ...), of `ReferenceHead`.
+        labels: int64 (K, TOLD), of `reference_labels`.
+    """
+    losses, shares = [], {}
+    parts = scores.float().split(list(TOLD.values()), dim=-1)
+    for name, logits, wanted in zip(TOLD, parts, labels.unbind(-1), strict=True):
+        told = wanted != IGNORED
+        each = cross_entropy(logits[told], wanted[told], reduction="none")
+        losses.append(mean_or_zero(each))
+        right = logits[told].argmax(-1) == wanted[told]
+        shares[f"named_{name}"] = right.float().mean().item()
+    return torch.stack(losses).sum(), shares
