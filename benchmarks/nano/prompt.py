@@ -5,10 +5,11 @@ marker stands in the ids once per visual token, as transformers' FastVLM wants i
 
 FastVLM's prompt has the picture before the question, so conversations about one picture
 begin alike. A row writes that beginning once per picture and hangs every conversation
-on it, each unseen by the others.
+on it, each unseen by the others. A question may follow another in its conversation.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -42,7 +43,9 @@ class Conversations:
     Attributes:
         input_ids: int64 (P, L), padded on the right.
         position_ids: int64 (P, L); every conversation goes on from the beginning's end.
-        segments: int64 (P, L), 0 in the beginning, 1, 2 ... in the conversations.
+        segments: int64 (P, L), 0 in the beginning, 1, 2 ... in the questions.
+        threads: int64 (P, L), 0 in the beginning, and in each conversation the segment
+            that it starts with.
         labels: int64 (P, L), the next token where it belongs to the answer or ends it,
             "yes" or "no" at a word that a yes/no question names, what is seen at a
             visual token (see `glimpses`), else `IGNORED`.
@@ -51,6 +54,7 @@ class Conversations:
     input_ids: Tensor
     position_ids: Tensor
     segments: Tensor
+    threads: Tensor
     labels: Tensor
 
     def attention_mask(self) -> Tensor:
@@ -59,7 +63,7 @@ class Conversations:
         Returns:
             bool (P, 1, L, L), true where the row's place sees the column's.
         """
-        rows, columns = self.segments[:, :, None], self.segments[:, None, :]
+        rows, columns = self.threads[:, :, None], self.threads[:, None, :]
         seen = (columns == 0) | (columns == rows)  # (P, L, L)
         return seen.tril()[:, None]
 
@@ -82,6 +86,8 @@ class PromptEncoder:
         # Up to the last visual token, where "\n" and the question follow.
         beginning = PROMPT.partition("\n{text}")[0].format(markers=self._markers)
         self._beginning: list[int] = tokenizer.encode(beginning).ids
+        # Between an answer and the "\n" of a question that follows it.
+        self._between: list[int] = tokenizer.encode(f"{END}\n<|im_start|>user").ids
 
     def _encode_prompt(self, text: str) -> Encoding:
         filled = PROMPT.format(markers=self._markers, text=text)
@@ -110,16 +116,20 @@ class PromptEncoder:
         return [each for one in word for each in self._tokenizer.encode(one).ids]
 
     def batch(
-        self, conversations: list[list[Ask]], seen: Tensor | None = None
+        self,
+        conversations: list[list[Ask]],
+        seen: Tensor | None = None,
+        follow_up: bool = False,
     ) -> Conversations:
         """Encode each picture's questions with their answers.
 
         Args:
             conversations: by picture.
             seen: labels (P, N) of the visual tokens, if anything is to be said there.
+            follow_up: let the second question of each picture follow the first one.
         """
-        rows = [self._row(questions) for questions in conversations]
-        fillings = (self._padding, 0, -1, IGNORED)
+        rows = [self._row(questions, follow_up) for questions in conversations]
+        fillings = (self._padding, 0, -1, -1, IGNORED)
         columns = zip(zip(*rows, strict=True), fillings, strict=True)
         made = Conversations(
             *[pad_sequence(list(c), True, filling) for c, filling in columns]
@@ -145,17 +155,26 @@ class PromptEncoder:
             labels[place] = self._answer("yes" if shown else "no")[0]
         return labels
 
-    def _row(self, questions: list[Ask]) -> list[Tensor]:
-        """Return ids, positions, segments and labels of one picture."""
-        ids, shared = list(self._beginning), len(self._beginning)
-        positions, segments = list(range(shared)), [0] * shared
-        labels = [IGNORED] * shared
+    def _row(self, questions: list[Ask], follow_up: bool) -> list[Tensor]:
+        """Return ids, positions, segments, threads and labels of one picture."""
+        shared = len(self._beginning)
+        row = [(token, at, 0, 0, IGNORED) for at, token in enumerate(self._beginning)]
         for number, question in enumerate(questions, start=1):
-            asked = self._prompt(question.text).ids[shared:]
-            answer = self._answer(question.answer)
-            read = asked + answer[:-1]  # The last token is only predicted.
-            ids = ids + read
-            positions += range(shared, shared + len(read))
-            segments += [number] * len(read)
-            labels += self._hints(question, asked)[:-1] + answer
-        return [torch.tensor(each) for each in (ids, positions, segments, labels)]
+            follows = follow_up and number == 2
+            first = row[-1][1] + 1 if follows else shared
+            before = self._between if follows else []
+            read = [(token, number - 1, IGNORED) for token in before]
+            read += [(token, number, label) for token, label in self._turn(question)]
+            thread = number - follows
+            row += [
+                (token, first + place, segment, thread, label)
+                for place, (token, segment, label) in enumerate(read)
+            ]
+        return [torch.tensor(column) for column in zip(*row, strict=True)]
+
+    def _turn(self, question: Ask) -> Iterator[tuple[int, int]]:
+        """Yield the ids and labels of a question and its answer, without the end."""
+        asked = self._prompt(question.text).ids[len(self._beginning) :]
+        answer = self._answer(question.answer)
+        read = asked + answer[:-1]  # The last token is only predicted.
+        return zip(read, self._hints(question, asked)[:-1] + answer, strict=True)

@@ -267,6 +267,32 @@ def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
     assert starts[0] == starts[1]
 
 
+def test_a_question_follows_another(options: Options, tokenizer: Tokenizer) -> None:
+    """The second turn is scored as the chat template has it; the third sees neither."""
+    asked = [Ask(f"what {it}?", it, "a/b") for it in ("yes", "no", "red")]
+    encoder = PromptEncoder(tokenizer, image_tokens=1)
+    row = encoder.batch([asked], follow_up=True)
+    text = tokenizer.decode(row.input_ids[0].tolist(), skip_special_tokens=False)
+    turn = "what yes?{end}\n<|im_start|>assistant\nyes{end}\n<|im_start|>user\nwhat no?"
+    assert turn.format(end=END) in text
+    assert row.segments.amax() == 3
+    model = Trainer(options, tokenizer).model.eval()
+    features = torch.randn(1, model.config.vision_config.hidden_size, 1, 1)
+    (answered,) = torch.where(row.labels[0] != IGNORED)
+    with torch.no_grad():
+        found = read(model, features, row)[-1][0, answered]
+        third = encoder.batch([asked[2:]])
+        alone = read(model, features, third)[-1][0, third.labels[0] != IGNORED]
+        last = int((row.segments[0] <= 2).sum())
+        plain = replace(row, threads=torch.zeros_like(row.threads))
+        plain = replace(
+            plain, **{name: each[:, :last] for name, each in vars(plain).items()}
+        )
+        assert plain.position_ids[0].tolist() == list(range(last))
+        both = read(model, features, plain)[-1][0, plain.labels[0] != IGNORED]
+    torch.testing.assert_close(found, torch.cat([both, alone]))
+
+
 def test_a_word_of_several_tokens_is_spelled_by_its_characters(
     tokenizer: Tokenizer,
 ) -> None:
