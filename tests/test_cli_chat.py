@@ -22,7 +22,7 @@ Captured = pytest.CaptureFixture[str]
 Talk = Callable[..., int]
 
 DEMO = str(Path(__file__).parents[1] / "docs" / "pictures" / "demo.png")
-COLOUR, PLACE = "what color is the circle?", "where is the circle?"
+COLOUR, SHAPE = "what color is the circle?", "what shape is in the image?"
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def talk(monkeypatch: pytest.MonkeyPatch) -> Talk:
 
 
 def test_questions_in_answers_out(talk: Talk, capsys: Captured) -> None:
-    assert talk(COLOUR, "", PLACE, arguments=("--image", DEMO)) == 0
-    assert capsys.readouterr().out == "red\nmiddle\n"
+    assert talk(COLOUR, "", SHAPE, arguments=("--image", DEMO)) == 0
+    assert capsys.readouterr().out == "red\ncircle\n"
 
 
 def test_a_picture_may_come_later(talk: Talk, capsys: Captured) -> None:
@@ -52,7 +52,7 @@ def test_a_picture_may_come_later(talk: Talk, capsys: Captured) -> None:
 
 
 def test_stats_tell_of_what_was_saved(talk: Talk, capsys: Captured) -> None:
-    assert talk("/stats", COLOUR, PLACE, "/stats", arguments=("--image", DEMO)) == 0
+    assert talk("/stats", COLOUR, SHAPE, "/stats", arguments=("--image", DEMO)) == 0
     err = capsys.readouterr().err
     assert "0 pictures encoded, 0 found" in err
     assert "1 pictures encoded, 0 found" in err
@@ -68,16 +68,16 @@ def test_help_names_every_command(talk: Talk, capsys: Captured) -> None:
 
 
 def test_reset_and_undo_forget(talk: Talk, capsys: Captured) -> None:
-    lines = (COLOUR, "/undo", "/reset", f"/image {DEMO}", PLACE, "/undo", PLACE)
+    lines = (COLOUR, "/undo", "/reset", f"/image {DEMO}", SHAPE, "/undo", SHAPE)
     assert talk(*lines, arguments=("--image", DEMO)) == 0
-    assert capsys.readouterr().out.splitlines()[:2] == ["red", "middle"]
+    assert capsys.readouterr().out.splitlines()[:2] == ["red", "circle"]
 
 
 def test_save_and_load(talk: Talk, capsys: Captured, tmp_path: Path) -> None:
     file = str(tmp_path / "a talk")
     assert talk(COLOUR, f"/save {file}", arguments=("--image", DEMO)) == 0
-    assert talk(f"/load {file}", PLACE) == 0
-    assert capsys.readouterr().out == "red\nmiddle\n"
+    assert talk(f"/load {file}", SHAPE) == 0
+    assert capsys.readouterr().out == "red\ncircle\n"
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_a_prompt_outlives_the_command(capsys: Captured, tmp_path: Path) -> None
         # the last position is read anew: it says what comes next
         assert int(read_before) == (int(prompt) - 1 if is_known else 0)
     assert "0 pictures encoded" in captured.err
-    assert ask("--prompt-cache", file, prompt=PLACE) == 0
+    assert ask("--prompt-cache", file, prompt=SHAPE) == 0
     captured = capsys.readouterr()
-    assert captured.out == "middle\n"
+    assert captured.out == "circle\n"
     assert "0 pictures encoded" in captured.err
 
 
@@ -275,8 +275,8 @@ def test_a_person_asks_and_leaves(terminal: Callable[..., Terminal]) -> None:
     person.type("/bogus\n")
     person.read_until("/bogus is no command here")
     person.read_until("> ")
-    person.type(PLACE + "\n")
-    person.read_until("middle")
+    person.type(SHAPE + "\n")
+    person.read_until("circle")
     person.read_until("> ")
     person.type("\x04")
     assert person.process.wait(PATIENCE) == 0

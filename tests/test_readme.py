@@ -69,7 +69,7 @@ def test_the_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
         exec(compile(code, "README.md", "exec"), names)  # the README's own words
     answers = capsys.readouterr().out
     assert answers.startswith("red ")
-    assert "middle CacheStats(images_encoded=1, " in answers
+    assert "circle CacheStats(images_encoded=1, " in answers
 
 
 def test_every_file_it_links_to_exists() -> None:

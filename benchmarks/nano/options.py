@@ -43,7 +43,7 @@ class Options:
     out: Path
     preset: str = "cpu"
     device: str = "cpu"
-    resolution: int = 256
+    resolution: int = 384
     pictures: int = 16
     questions: int = 6
     naming_steps: int = 2000

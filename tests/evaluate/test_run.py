@@ -65,7 +65,7 @@ def test_records_and_summary(done: Path, questions: Questions) -> None:
     assert summary["questions"] == COUNT and summary["failed"] == 0
     assert summary["options"]["max_tokens"] == summary["max_tokens"] == 8
     assert summary["split"] == "test" and not summary["whole"]
-    assert summary["paper"] is None and summary["resolution"] == [256, 256]
+    assert summary["paper"] is None and summary["resolution"] == [384, 384]
     assert set(summary["groups"]) <= {"yes/no", "words"}
 
 
