@@ -6,8 +6,8 @@ labels and tokenizes, so that the trainer's process only multiplies.
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,12 +25,13 @@ from benchmarks.nano.prompt import Conversations, PromptEncoder
 from benchmarks.nano.references import References, references
 from benchmarks.nano.spelling import spelling_labels
 from benchmarks.nano.square import square
-from benchmarks.nano.tallies import tally
+from benchmarks.nano.tallies import running_tallies
 from benchmarks.nano.tasks.scene import Ask, Scene
 
+Part = TypeVar("Part", bound=Any)
 AHEAD = 3  # Steps that a worker renders before they are asked for.
 # So many times as often as others these are asked: they take longest to learn.
-SLOW = {"shapes/count": 2, "shapes/position-yes-no": 4}
+SLOW = {"shapes/count": 2, "shapes/position-yes-no": 4, "shapes/compare": 2}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Batch:
     Attributes:
         pixels: uint8 (P, 3, S, S).
         cells: int64 (P, S / 16, S / 8), see `labels.cell_labels`.
-        tallies: int64 (P, kinds), see `tallies.tally`.
+        tallies: int64 (P, N, kinds), see `tallies.running_tallies`.
         portraits: int64 (P, N, 3), see `portraits.portrait_labels`.
         spelling: int64 (P, N, 1 + 4), see `spelling.spelling_labels`.
         inks: int64 (P, N), see `inks.ink_labels`.
@@ -66,23 +67,22 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device."""
-        moved = {
-            field.name: getattr(self.conversations, field.name).to(device)
-            for field in fields(self.conversations)
-        }
-        return replace(
+        moved = replace(
             self,
-            pixels=self.pixels.to(device, non_blocking=True),
-            cells=self.cells.to(device),
-            tallies=self.tallies.to(device),
-            portraits=self.portraits.to(device),
-            spelling=self.spelling.to(device),
-            inks=self.inks.to(device),
-            conversations=Conversations(**moved),
-            references=References(
-                self.references.places.to(device), self.references.labels.to(device)
-            ),
+            conversations=_moved(self.conversations, device),
+            references=_moved(self.references, device),
         )
+        return _moved(moved, device)
+
+
+def _moved(part: Part, device: torch.device) -> Part:
+    """Return a dataclass with those of its fields that are tensors on a device."""
+    tensors = {
+        name: each.to(device, non_blocking=True)
+        for name, each in vars(part).items()
+        if isinstance(each, Tensor)
+    }
+    return replace(part, **tensors)
 
 
 def make_batch(
@@ -113,7 +113,7 @@ def make_batch(
     return Batch(
         pixels=torch.stack([each.pixels for each in made]),
         cells=every,
-        tallies=torch.stack([tally(scene.marks) for scene in scenes]),
+        tallies=torch.stack([running_tallies(s.marks, m) for s, m in both]),
         portraits=torch.stack(
             [portrait_labels(s.marks, s.image.size, m) for s, m in both]
         ),

@@ -8,6 +8,7 @@ from benchmarks.nano.places import Places
 from benchmarks.nano.portraits import Portraits
 from benchmarks.nano.presets import Preset
 from benchmarks.nano.references import ReferenceHead
+from benchmarks.nano.relations import RelationHead
 from benchmarks.nano.spelling import Characters, Spelling
 from benchmarks.nano.tallies import Tallies
 
@@ -26,3 +27,5 @@ class Heads(nn.Module):
         self.references = ReferenceHead(preset.hidden)
         self.seen_inks = Inks(preset.vision_width)
         self.told_inks = Inks(preset.hidden)
+        self.early_references = ReferenceHead(preset.hidden)
+        self.relations = RelationHead(preset.hidden)

@@ -27,7 +27,7 @@ FIRST_SHARES = {"shapes": 0.35, "text": 0.47, EASY: 0.12, "captions": 0.06}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
-RESOLUTIONS = {128: 0.05, 256: 0.3, 384: 0.45, 512: 0.2}  # Share of the steps.
+RESOLUTIONS = {128: 0.05, 256: 0.2, 384: 0.4, 512: 0.35}  # Share of the steps.
 
 
 @dataclass(frozen=True)

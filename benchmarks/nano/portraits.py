@@ -10,7 +10,7 @@ only.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -91,12 +91,25 @@ def portrait_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, flo
         labels: int64 (P, N, TOLD), of `portrait_labels`.
     """
     losses, shares = [], {}
-    parts = scores.float().split(list(TOLD.values()), dim=-1)
-    for name, logits, wanted in zip(TOLD, parts, labels.unbind(-1), strict=True):
-        told = wanted != IGNORED
-        each = cross_entropy(logits[told], wanted[told], reduction="none")
-        right = logits[told].argmax(-1) == wanted[told]
+    for name, told, each, right in judged_columns(scores, labels, TOLD):
         shown = labels[told][:, 0] != NOTHING
         losses += [mean_or_zero(each[shown]), mean_or_zero(each[~shown])]
         shares[name] = right[shown].float().mean().item()
     return torch.stack(losses).sum(), shares
+
+
+def judged_columns(
+    scores: Tensor, labels: Tensor, sizes: Mapping[str, int]
+) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+    """Yield each column's name, where it is told, its losses there and what is right.
+
+    Args:
+        scores: float (..., sum of the sizes), a part per column.
+        labels: int64 (..., columns), `IGNORED` where a column is not told.
+        sizes: how many values each column has.
+    """
+    parts = scores.float().split(list(sizes.values()), dim=-1)
+    for name, logits, wanted in zip(sizes, parts, labels.unbind(-1), strict=True):
+        told = wanted != IGNORED
+        losses = cross_entropy(logits[told], wanted[told], reduction="none")
+        yield name, told, losses, logits[told].argmax(-1) == wanted[told]

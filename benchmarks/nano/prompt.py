@@ -85,6 +85,7 @@ class PromptEncoder:
         self._answer = lru_cache(maxsize=None)(self._encode_answer)
         # Up to the last visual token, where "\n" and the question follow.
         beginning = PROMPT.partition("\n{text}")[0].format(markers=self._markers)
+        self._before = len(beginning) + len("\n")  # Characters before the question.
         self._beginning: list[int] = tokenizer.encode(beginning).ids
         # Between an answer and the "\n" of a question that follows it.
         self._between: list[int] = tokenizer.encode(f"{END}\n<|im_start|>user").ids
@@ -95,8 +96,7 @@ class PromptEncoder:
 
     def place(self, text: str, character: int) -> int:
         """Return which token after the beginning holds a character of a question."""
-        before = len(PROMPT.partition("{text}")[0].format(markers=self._markers))
-        token = self._prompt(text).char_to_token(before + character)
+        token = self._prompt(text).char_to_token(self._before + character)
         assert token is not None, f"{text!r} has no character {character}"
         return token - len(self._beginning)
 

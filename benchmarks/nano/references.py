@@ -4,22 +4,23 @@
 ten with several, although every visual token's figure and ninth were told rightly: the
 decoder did not find the token that the name is of. One answer per question is little to
 learn looking up from. So at the end of every name in a question the decoder says how
-many figures it is of, and what and where those are. What it knows there of two names it
-can compare. Used in training only.
+many figures it is of, and what and where those are. It says so early, where half of its
+layers are done, so that two names can be compared (`relations`), and once more when
+three quarters are. Used in training only.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from benchmarks.nano.labels import THINGS
 from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.portraits import TOLD as PORTRAIT
-from benchmarks.nano.portraits import portrait
+from benchmarks.nano.portraits import judged_columns, portrait
 from benchmarks.nano.prompt import IGNORED, Conversations, PromptEncoder
 from benchmarks.nano.square import Square
 from benchmarks.nano.tallies import MOST
@@ -44,10 +45,12 @@ class References:
     Attributes:
         places: int64 (2, K), the row and the place in it where each ends.
         labels: int64 (K, TOLD), `IGNORED` where the figures of a name differ.
+        pairs: int64 (2, M), which are the first and the second name of one question.
     """
 
     places: Tensor
     labels: Tensor
+    pairs: Tensor
 
 
 class ReferenceHead(nn.Linear):
@@ -130,15 +133,19 @@ def references(
         for row, (scene, its) in enumerate(zip(scenes, made, strict=True))
         for each in _names_of(scene, its, conversations.segments[row], prompts)
     ]
-    places = torch.tensor([each[:2] for each in found], dtype=torch.int64)
-    labels = torch.tensor([each[2] for each in found], dtype=torch.int64)
-    return References(places.view(-1, 2).T, labels.view(-1, len(TOLD)))
+    of = [(row, question) for row, question, _, _ in found]
+    pairs = [(k, k + 1) for k, both in enumerate(pairwise(of)) if both[0] == both[1]]
+    return References(
+        torch.tensor([(row, place) for row, _, place, _ in found]).view(-1, 2).T.long(),
+        torch.tensor([labels for *_, labels in found]).view(-1, len(TOLD)).long(),
+        torch.tensor(pairs).view(-1, 2).T.long(),
+    )
 
 
 def _names_of(
     scene: Scene, made: Square, segments: Tensor, prompts: PromptEncoder
-) -> Iterator[tuple[int, list[int]]]:
-    """Yield the place and the labels of every name in the questions of one row."""
+) -> Iterator[tuple[int, int, list[int]]]:
+    """Yield the question, the place and the labels of every name that a row asks of."""
     if any(mark.label not in THINGS for mark in scene.marks):
         return
     figures = {m: figure_labels(m, scene.image.size, made) for m in scene.marks}
@@ -146,22 +153,21 @@ def _names_of(
         first = int((segments == number).int().argmax())
         for last, color, shape in find_names(question.text):
             place = first + prompts.place(question.text, last)
-            yield place, reference_labels(color, shape, figures)
+            yield number, place, reference_labels(color, shape, figures)
 
 
-def reference_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
+def reference_loss(
+    scores: Tensor, labels: Tensor, when: str
+) -> tuple[Tensor, dict[str, float]]:
     """Return the mean cross-entropies' sum, and the share that is right of each.
 
     Args:
         scores: float (K, ...), of `ReferenceHead`.
         labels: int64 (K, TOLD), of `reference_labels`.
+        when: what the shares' names begin with.
     """
     losses, shares = [], {}
-    parts = scores.float().split(list(TOLD.values()), dim=-1)
-    for name, logits, wanted in zip(TOLD, parts, labels.unbind(-1), strict=True):
-        told = wanted != IGNORED
-        each = cross_entropy(logits[told], wanted[told], reduction="none")
+    for name, _, each, right in judged_columns(scores, labels, TOLD):
         losses.append(mean_or_zero(each))
-        right = logits[told].argmax(-1) == wanted[told]
-        shares[f"named_{name}"] = right.float().mean().item()
+        shares[f"{when}_{name}"] = right.float().mean().item()
     return torch.stack(losses).sum(), shares

@@ -3,8 +3,8 @@
 What is told of the picture is read where half of the decoder's layers are done, so that
 the other half can look it up for an answer. Read at the end nine figures of ten had the
 right name and ninth, and one where-question of two had the right answer. What names in
-a question are of is read a quarter later, so that it can be looked up among that and
-compared before the answer.
+a question are of is read there too, and a quarter later again, when how two of them
+stand to each other is read.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.portraits import portrait_loss
 from benchmarks.nano.prompt import IGNORED, Conversations
 from benchmarks.nano.references import reference_loss
+from benchmarks.nano.relations import relation_labels, relation_loss
 from benchmarks.nano.spelling import spelling_loss
 from benchmarks.nano.tallies import tally_loss
 
@@ -33,11 +34,13 @@ class Told:
 
     Attributes:
         tokens: logits (K, vocabulary) at the labelled places.
-        tallies: logits (P, kinds, numbers) at the last visual tokens.
+        tallies: logits (P, N, kinds, numbers), at all visual tokens.
         portraits: of `portraits.Portraits` (P, N, ...), at all of them.
         spelling: of `spelling.Spelling` (P, N, ...), at all of them.
         inks: logits (P, N, colours) of characters, at all of them.
-        references: of `references.ReferenceHead` (K, ...), at the ends of names.
+        early_references: of `references.ReferenceHead` (K, ...), at the ends of names.
+        references: the same, a quarter of the layers later.
+        relations: of `relations.RelationHead` (M, ...), at the ends of second names.
     """
 
     tokens: Tensor
@@ -45,7 +48,9 @@ class Told:
     portraits: Tensor
     spelling: Tensor
     inks: Tensor
+    early_references: Tensor
     references: Tensor
+    relations: Tensor
 
 
 def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> Told:
@@ -56,13 +61,17 @@ def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> To
         tokens = model.lm_head(hidden[asked.labels != IGNORED])
         visual = half[asked.input_ids == model.config.image_token_index]
         visual = visual.unflatten(0, (len(half), -1))  # (P, N, D)
+        places = batch.references.places  # (2, K)
+        seconds = places[:, batch.references.pairs[1]]
         return Told(
             tokens,
-            heads.tallies(visual[:, -1]),
+            heads.tallies(visual),
             heads.portraits(visual),
             heads.spelling(visual),
             heads.told_inks(visual),
-            heads.references(late[*batch.references.places]),
+            heads.early_references(half[*places]),
+            heads.references(late[*places]),
+            heads.relations(late[*seconds]),
         )
 
 
@@ -79,9 +88,15 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     shown, portraits = portrait_loss(told.portraits, batch.portraits)
     spelled, spelling = spelling_loss(told.spelling, batch.spelling)
     inked, inks = ink_loss(told.inks, batch.inks)
-    referred, names = reference_loss(told.references, batch.references.labels)
+    named = batch.references.labels
+    early, early_names = reference_loss(told.early_references, named, "early")
+    late, names = reference_loss(told.references, named, "named")
+    related, relations = relation_loss(
+        told.relations, relation_labels(batch.references)
+    )
     right = [each for row in right_answers(told, batch.conversations) for each in row]
-    beside = torch.stack([glimpsed, counted, shown, spelled, inked, referred]).sum()
+    parts = (glimpsed, counted, shown, spelled, inked, early, late, related)
+    beside = torch.stack(parts).sum()
     return answered + BESIDE * beside, {
         "answer_loss": answered.item(),
         "answers": sum(right) / max(1, len(right)),
@@ -89,7 +104,9 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         "spelling": spelling,
         "told_inks": inks,
         **portraits,
+        **early_names,
         **names,
+        **relations,
     }
 
 

@@ -99,6 +99,7 @@ def test_a_name_is_told_at_its_last_token() -> None:
         True
     ] * 3
     assert found.labels[:, 0].tolist() == [1, 1, 1]
+    assert found.pairs.tolist() == [[1], [2]]  # Those of the second question.
 
 
 def test_no_names_are_no_loss() -> None:
@@ -107,13 +108,14 @@ def test_no_names_are_no_loss() -> None:
     asked = prompts.batch([list(scene.questions)])
     found = references([scene], [MADE], prompts, asked)
     assert (found.places.shape, found.labels.shape) == ((2, 0), (0, len(TOLD)))
-    loss, _ = reference_loss(torch.zeros(0, sum(TOLD.values())), found.labels)
+    assert found.pairs.shape == (2, 0)
+    loss, _ = reference_loss(torch.zeros(0, sum(TOLD.values())), found.labels, "named")
     assert loss.item() == 0.0
 
 
 def test_all_that_is_told_of_a_name_is_learned() -> None:
     labels = torch.tensor([reference_labels(None, "star", {}), [0] * len(TOLD)])
-    loss, right = reference_loss(torch.zeros(2, sum(TOLD.values())), labels)
+    loss, right = reference_loss(torch.zeros(2, sum(TOLD.values())), labels, "named")
     expected = sum(torch.tensor(float(each)).log() for each in TOLD.values())
     assert loss.item() == pytest.approx(float(expected))
     assert right == {f"named_{name}": 1.0 for name in TOLD}  # argmax of zeros is 0

@@ -17,7 +17,7 @@ from benchmarks.nano.spelling import (  # noqa: E402
     spelling_labels,
 )
 from benchmarks.nano.square import square  # noqa: E402
-from benchmarks.nano.tallies import COUNTED, MOST, tally  # noqa: E402
+from benchmarks.nano.tallies import COUNTED, MOST, running_tallies  # noqa: E402
 from benchmarks.nano.tasks.ninth import NINTHS  # noqa: E402
 from benchmarks.nano.tasks.scene import Mark  # noqa: E402
 from benchmarks.nano.tasks.shape_questions import BIGGER  # noqa: E402
@@ -27,18 +27,26 @@ def mark(label: str, x: float, y: float) -> Mark:
     return Mark(label, (x - 4, y - 4, x + 4, y + 4))
 
 
-def test_figures_are_counted_by_color_and_shape() -> None:
-    marks = [mark(name, 9, 9) for name in ("red star", "red star", "blue star")]
-    found = dict(zip(COUNTED, tally(marks).tolist(), strict=True))
-    shown = {kind: number for kind, number in found.items() if number}
-    assert shown == {"figure": 3, "red": 2, "blue": 1, "star": 3}
+def test_figures_are_counted_up_to_each_visual_token() -> None:
+    made = square(Image.new("RGB", (128, 128)), 128)  # Two rows of two visual tokens.
+    marks = [mark("red star", 9, 99), mark("blue star", 99, 9), mark("red star", 99, 9)]
+    found = [
+        {kind: number for kind, number in zip(COUNTED, row, strict=True) if number}
+        for row in running_tallies(marks, made).tolist()
+    ]
+    above = {"figure": 2, "red": 1, "blue": 1, "star": 2}
+    all_of_them = {"figure": 3, "red": 2, "blue": 1, "star": 3}
+    assert found == [{}, above, all_of_them, all_of_them]
 
 
 @pytest.mark.parametrize(
     "labels", [[], ["a"], ["red star", "bar"], ["red star"] * (MOST + 1)]
 )
 def test_what_is_not_counted(labels: list[str]) -> None:
-    assert set(tally([mark(each, 9, 9) for each in labels]).tolist()) == {IGNORED}
+    made = square(Image.new("RGB", (128, 128)), 128)
+    found = running_tallies([mark(each, 9, 9) for each in labels], made)
+    assert found.shape == (4, len(COUNTED))
+    assert set(found.flatten().tolist()) == {IGNORED}
 
 
 def test_a_ninth_is_one_of_the_picture_without_its_bars() -> None:

@@ -311,7 +311,7 @@ def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
     row = PromptEncoder(tokenizer, 1).batch([asked])
     labels = row.labels[row.labels.ne(IGNORED)]
     tokens = torch.nn.functional.one_hot(labels, 320).float()
-    told = Told(tokens, *[torch.empty(0)] * 5)
+    told = Told(tokens, *[torch.empty(0)] * 7)
     assert right_answers(told, row) == [[True, True]]
     tokens[0] = tokens[0].roll(1)
     assert right_answers(told, row) == [[False, True]]
@@ -395,13 +395,14 @@ def test_places_are_learned_from_features_that_hold_them() -> None:
 
 
 def test_what_is_shown_and_what_is_absent_weigh_the_same() -> None:
-    tallies = torch.zeros(2, len(COUNTED), dtype=torch.int64)
-    tallies[0, :3], tallies[1] = 2, IGNORED
-    even = torch.zeros(2, len(COUNTED), MOST + 1)
+    """And the ends of the pictures as much as all their visual tokens."""
+    tallies = torch.zeros(2, 4, len(COUNTED), dtype=torch.int64)
+    tallies[0, -1, :3], tallies[1] = 2, IGNORED
+    even = torch.zeros(*tallies.shape, MOST + 1)
     loss, right = tally_loss(even, tallies)
-    assert loss.item() == pytest.approx(2 * math.log(MOST + 1), rel=1e-5)
+    assert loss.item() == pytest.approx(4 * math.log(MOST + 1), rel=1e-5)
     assert right == 0.0
-    even[0, :2, 2] = 1.0
+    even[0, -1, :2, 2] = 1.0
     assert tally_loss(even, tallies)[1] == pytest.approx(2 / 3)
     nothing = tally_loss(even, torch.full_like(tallies, IGNORED))
     assert (nothing[0].item(), math.isnan(nothing[1])) == (0.0, True)

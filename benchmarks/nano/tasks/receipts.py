@@ -1,7 +1,7 @@
 """The receipts task: till receipts and small forms, lying on something."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from PIL import Image, ImageDraw
@@ -154,12 +154,7 @@ def _draw_picture(
         corners = tilted(random, (paper.width * 0.9, paper.height * 0.9), center)
         return image, paste_tilted(image, paper, marks, corners)
     image.paste(paper, (left, top), paper)
-    shifted = []
-    for mark in marks:
-        x0, y0, x1, y1 = mark.box
-        box = (x0 + left, y0 + top, x1 + left, y1 + top)
-        shifted.append(replace(mark, box=box))
-    return image, tuple(shifted)
+    return image, tuple(mark.shifted(left, top) for mark in marks)
 
 
 def _text_size(

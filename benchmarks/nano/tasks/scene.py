@@ -1,6 +1,6 @@
 """What the tasks make: a picture, what may be asked about it, and what is where."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -27,6 +27,11 @@ class Mark:
         """The middle of its box."""
         left, top, right, bottom = self.box
         return (left + right) / 2, (top + bottom) / 2
+
+    def shifted(self, x: float, y: float) -> "Mark":
+        """Return the mark moved right by x and down by y pixels."""
+        left, top, right, bottom = self.box
+        return replace(self, box=(left + x, top + y, right + x, bottom + y))
 
 
 @dataclass(frozen=True)

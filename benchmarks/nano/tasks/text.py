@@ -201,7 +201,7 @@ def _draw_plate(
         return paste_tilted(image, plate, marks, corners), name
     left, top = round(center[0] - plate.width / 2), round(center[1] - plate.height / 2)
     image.paste(plate, (left, top), plate)
-    return tuple(_shifted(mark, left, top) for mark in marks), name
+    return tuple(mark.shifted(left, top) for mark in marks), name
 
 
 def _draw_sign(
@@ -236,11 +236,6 @@ def _between(random: Random, inner: int, outer: int) -> float:
     """Draw where the middle of `inner` comes to lie within `outer`."""
     free = max(outer - inner, 0) / 2
     return outer / 2 + random.uniform(-free, free) * 0.9
-
-
-def _shifted(mark: Mark, x: float, y: float) -> Mark:
-    left, top, right, bottom = mark.box
-    return replace(mark, box=(left + x, top + y, right + x, bottom + y))
 
 
 def draw_questions(
