@@ -109,7 +109,6 @@ def make_batch(
     prompts = PromptEncoder(tokenizer, image_tokens(resolution))
     seen = glimpses(every, token_of_labels(tokenizer))
     conversations = prompts.batch(chosen, seen, follow_up)
-    shown = [replace(s, questions=tuple(q)) for s, q in zip(scenes, asked, strict=True)]
     return Batch(
         pixels=torch.stack([each.pixels for each in made]),
         cells=every,
@@ -120,7 +119,7 @@ def make_batch(
         spelling=torch.stack([spelling_labels(s.marks, m) for s, m in both]),
         inks=torch.stack([ink_labels(s.marks, m) for s, m in both]),
         conversations=conversations,
-        references=references(shown, made, prompts, conversations),
+        references=references(scenes, made, chosen, prompts, conversations),
         asked=chosen,
     )
 

@@ -27,7 +27,7 @@ from benchmarks.nano.tallies import MOST
 from benchmarks.nano.tasks.figures import SHAPES
 from benchmarks.nano.tasks.ground import Size
 from benchmarks.nano.tasks.palette import NAMED
-from benchmarks.nano.tasks.scene import Mark, Scene
+from benchmarks.nano.tasks.scene import Ask, Mark, Scene
 
 STEPS = 16  # Columns and rows of the square in which a figure's middle is told.
 TOLD = {"number": MOST + 1, **PORTRAIT, "column": STEPS, "row": STEPS}
@@ -117,21 +117,26 @@ def figure_labels(mark: Mark, size: Size, made: Square) -> tuple[int, ...]:
 def references(
     scenes: Sequence[Scene],
     made: Sequence[Square],
+    asked: Sequence[Sequence[Ask]],
     prompts: PromptEncoder,
     conversations: Conversations,
 ) -> References:
     """Find and label the names in all questions about pictures of figures alone.
 
     Args:
-        scenes: one per row, with the questions that the row asks, in its order.
+        scenes: one per row.
         made: the squares that their pictures became.
+        asked: the questions that each row asks, in its order.
         prompts: what encoded the questions.
         conversations: the rows.
     """
+    rows = enumerate(zip(scenes, made, asked, strict=True))
     found = [
         (row, *each)
-        for row, (scene, its) in enumerate(zip(scenes, made, strict=True))
-        for each in _names_of(scene, its, conversations.segments[row], prompts)
+        for row, (scene, its, questions) in rows
+        for each in _names_in(
+            questions, _figures(scene, its), conversations.segments[row], prompts
+        )
     ]
     of = [(row, question) for row, question, _, _ in found]
     pairs = [(k, k + 1) for k, both in enumerate(pairwise(of)) if both[0] == both[1]]
@@ -142,14 +147,21 @@ def references(
     )
 
 
-def _names_of(
-    scene: Scene, made: Square, segments: Tensor, prompts: PromptEncoder
+def _figures(scene: Scene, made: Square) -> dict[Mark, tuple[int, ...]]:
+    """Label the figures of a picture, none where it shows anything else."""
+    if any(mark.label not in THINGS for mark in scene.marks):
+        return {}
+    return {mark: figure_labels(mark, scene.image.size, made) for mark in scene.marks}
+
+
+def _names_in(
+    questions: Sequence[Ask],
+    figures: Mapping[Mark, tuple[int, ...]],
+    segments: Tensor,
+    prompts: PromptEncoder,
 ) -> Iterator[tuple[int, int, list[int]]]:
     """Yield the question, the place and the labels of every name that a row asks of."""
-    if any(mark.label not in THINGS for mark in scene.marks):
-        return
-    figures = {m: figure_labels(m, scene.image.size, made) for m in scene.marks}
-    for number, question in enumerate(scene.questions if figures else (), start=1):
+    for number, question in enumerate(questions if figures else (), start=1):
         first = int((segments == number).int().argmax())
         for last, color, shape in find_names(question.text):
             place = first + prompts.place(question.text, last)

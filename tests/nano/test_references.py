@@ -85,12 +85,13 @@ def test_a_name_is_told_at_its_last_token() -> None:
         Ask("count the circles.", "1", "a/b"),
         Ask("is the red star above the red circle?", "no", "a/b"),
     )
-    letters = Scene(WIDE, questions, (Mark("a", (0, 0, 9, 9)),))
-    figures = Scene(WIDE, questions, (TOP_LEFT, RIGHT))
-    bare = Scene(WIDE, questions, ())
+    letters = Scene(WIDE, (), (Mark("a", (0, 0, 9, 9)),))
+    figures = Scene(WIDE, (), (TOP_LEFT, RIGHT))
+    bare = Scene(WIDE, (), ())
     prompts = PromptEncoder(tokenizer, MADE.tokens)
     asked = prompts.batch([list(questions)] * 3)
-    found = references([letters, figures, bare], [MADE] * 3, prompts, asked)
+    scenes = [letters, figures, bare]
+    found = references(scenes, [MADE] * 3, [questions] * 3, prompts, asked)
     rows, places = found.places.tolist()
     assert rows == [1, 1, 1]
     read = [tokenizer.decode(asked.input_ids[1, : at + 1].tolist()) for at in places]
@@ -104,9 +105,10 @@ def test_a_name_is_told_at_its_last_token() -> None:
 
 def test_no_names_are_no_loss() -> None:
     prompts = PromptEncoder(train_tokenizer(["what?"] * 9, 320), 1)
-    scene = Scene(WIDE, (Ask("what?", "yes", "a/b"),), (RIGHT,))
-    asked = prompts.batch([list(scene.questions)])
-    found = references([scene], [MADE], prompts, asked)
+    questions = [Ask("what?", "yes", "a/b")]
+    asked = prompts.batch([questions])
+    scene = Scene(WIDE, (), (RIGHT,))
+    found = references([scene], [MADE], [questions], prompts, asked)
     assert (found.places.shape, found.labels.shape) == ((2, 0), (0, len(TOLD)))
     assert found.pairs.shape == (2, 0)
     loss, _ = reference_loss(torch.zeros(0, sum(TOLD.values())), found.labels, "named")
