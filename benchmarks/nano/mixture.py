@@ -3,9 +3,10 @@
 First the tower learns names, mostly from sheets; a few of those stay for good, since
 nothing teaches more names per picture. Then questions begin, about small pictures: with
 four visual tokens the decoder finds in a few hundred steps that looking pays, with up
-to 64 not in a thousand. Texts and shapes, at all resolutions, follow; charts, receipts
+to 64 not in a thousand. Shapes and texts, at all resolutions, follow; charts, receipts
 and screens come with `Mixture.later`. All pictures of a step share one resolution;
-fewer fit at a higher one, so that every step costs about the same.
+fewer fit at a higher one, so that every step costs about the same. So most shapes are
+small, since many are seen then, and most texts large.
 """
 
 import random
@@ -23,11 +24,13 @@ Split = Literal["train", "test"]
 EASY, SHEETS = "easy-vqa", "sheets"
 EASY_SHARE = 0.1
 NAMING_SHEETS, LATER_SHEETS = 0.6, 0.1  # Shares of the pictures of a step.
-FIRST_SHARES = {"shapes": 0.35, "text": 0.47, EASY: 0.12, "captions": 0.06}
+FIRST_SHARES = {"shapes": 0.25, "text": 0.6, EASY: 0.08, "captions": 0.07}
+COARSE = 256  # Pixels of a side up to which figures are seen well, texts are hardly.
+COARSE_SHARES = {"shapes": 0.6, "text": 0.2, EASY: 0.12, "captions": 0.08}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
-RESOLUTIONS = {128: 0.05, 256: 0.2, 384: 0.4, 512: 0.35}  # Share of the steps.
+RESOLUTIONS = {128: 0.1, 256: 0.35, 384: 0.3, 512: 0.25}  # Share of the steps.
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Mixture:
         if self.is_small(step):
             return SMALL_SHARES
         sheets = LATER_SHEETS if step >= self.naming else NAMING_SHEETS
-        shares = task_shares(step >= self.later)
+        is_coarse = self.resolution(step) <= COARSE
+        shares = task_shares(step >= self.later, is_coarse)
         rest = {task: (1 - sheets) * share for task, share in shares.items()}
         return {SHEETS: sheets, **rest}
 
@@ -88,10 +92,15 @@ class Mixture:
         ]
 
 
-def task_shares(all_tasks: bool) -> Mapping[str, float]:
-    """Return each task's share of the pictures, easy-vqa among them."""
+def task_shares(all_tasks: bool, is_coarse: bool = False) -> Mapping[str, float]:
+    """Return each task's share of the pictures, easy-vqa among them.
+
+    Args:
+        all_tasks: whether the later tasks are drawn.
+        is_coarse: whether the pictures have few pixels, which matters until then.
+    """
     if not all_tasks:
-        return FIRST_SHARES
+        return COARSE_SHARES if is_coarse else FIRST_SHARES
     mix: Mapping[str, float] = tasks.MIX
     shares = {task: (1 - EASY_SHARE) * share for task, share in mix.items()}
     return {EASY: EASY_SHARE, **shares}

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("easy_vqa")
 
 from benchmarks.nano.mixture import (
+    COARSE,
     EASY,
     FIRST_SHARES,
     RESOLUTIONS,
@@ -45,6 +46,14 @@ def test_shares_are_shares() -> None:
     assert set(MIXTURE.shares(15)) == {SHEETS, *FIRST_SHARES}
     assert MIXTURE.shares(15)[SHEETS] < MIXTURE.shares(9)[SHEETS]
     assert set(task_shares(all_tasks=True)) > set(FIRST_SHARES)
+
+
+def test_most_small_pictures_are_shapes_and_most_large_ones_texts() -> None:
+    steps: dict[int, int] = {MIXTURE.resolution(step): step for step in range(15, 20)}
+    small, large = (MIXTURE.shares(steps[each]) for each in (min(steps), max(steps)))
+    assert min(steps) <= COARSE < max(steps)
+    assert small["shapes"] > small["text"]
+    assert large["shapes"] < large["text"]
 
 
 def test_something_is_asked_in_every_later_step() -> None:
