@@ -23,7 +23,6 @@ from benchmarks.nano.portraits import portrait_labels
 from benchmarks.nano.presets import image_tokens
 from benchmarks.nano.prompt import Conversations, PromptEncoder
 from benchmarks.nano.references import References, references
-from benchmarks.nano.siblings import sibling_labels
 from benchmarks.nano.spelling import spelling_labels
 from benchmarks.nano.square import square
 from benchmarks.nano.tallies import running_tallies
@@ -32,7 +31,7 @@ from benchmarks.nano.tasks.scene import Ask, Scene
 Part = TypeVar("Part", bound=Any)
 AHEAD = 3  # Steps that a worker renders before they are asked for.
 # So many times as often as others these are asked: they take longest to learn.
-SLOW = {"shapes/count": 3, "shapes/position-yes-no": 4, "shapes/compare": 2}
+SLOW = {"shapes/count": 6, "shapes/position-yes-no": 4, "shapes/compare": 2}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,6 @@ class Batch:
         portraits: int64 (P, N, 3), see `portraits.portrait_labels`.
         spelling: int64 (P, N, 1 + 4), see `spelling.spelling_labels`.
         inks: int64 (P, N), see `inks.ink_labels`.
-        siblings: int64 (P, N, 3), see `siblings.sibling_labels`.
         conversations: one row per picture.
         references: what the names in their questions are of.
         asked: the conversations' questions and answers, by picture.
@@ -58,7 +56,6 @@ class Batch:
     portraits: Tensor
     spelling: Tensor
     inks: Tensor
-    siblings: Tensor
     conversations: Conversations
     references: References
     asked: list[list[Ask]]
@@ -121,7 +118,6 @@ def make_batch(
         ),
         spelling=torch.stack([spelling_labels(s.marks, m) for s, m in both]),
         inks=torch.stack([ink_labels(s.marks, m) for s, m in both]),
-        siblings=torch.stack([sibling_labels(s.marks, m) for s, m in both]),
         conversations=conversations,
         references=references(scenes, made, chosen, prompts, conversations),
         asked=chosen,

@@ -9,7 +9,6 @@ from benchmarks.nano.portraits import Portraits
 from benchmarks.nano.presets import Preset
 from benchmarks.nano.references import ReferenceHead
 from benchmarks.nano.relations import RelationHead
-from benchmarks.nano.siblings import Siblings
 from benchmarks.nano.spelling import Characters, Spelling
 from benchmarks.nano.tallies import Tallies
 
@@ -30,5 +29,3 @@ class Heads(nn.Module):
         self.told_inks = Inks(preset.hidden)
         self.early_references = ReferenceHead(preset.hidden)
         self.relations = RelationHead(preset.hidden)
-        self.seen_siblings = Siblings(preset.vision_width)
-        self.told_siblings = Siblings(preset.hidden)

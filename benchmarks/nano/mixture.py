@@ -30,7 +30,7 @@ COARSE_SHARES = {"shapes": 0.6, "text": 0.2, EASY: 0.12, "captions": 0.08}
 SMALL = 128  # Pixels of a side, while small pictures are all that is asked about.
 SMALL_SHARES = {"shapes": 0.5, EASY: 0.35, "text": 0.15}
 MOST = 2  # At a low resolution a step has at most so many times `pictures`.
-RESOLUTIONS = {128: 0.05, 256: 0.35, 384: 0.35, 512: 0.25}  # Share of the steps.
+RESOLUTIONS = {128: 0.05, 256: 0.4, 384: 0.35, 512: 0.2}  # Share of the steps.
 
 
 @dataclass(frozen=True)

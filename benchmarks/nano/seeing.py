@@ -11,7 +11,6 @@ from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
 from benchmarks.nano.inks import ink_loss
 from benchmarks.nano.places import place_loss
-from benchmarks.nano.siblings import sibling_loss
 from benchmarks.nano.spelling import characters_loss
 from benchmarks.nano.square import to_pixel_values
 
@@ -27,7 +26,6 @@ class Seen:
         places: logits (P, h, w, 2, parts) of the visual tokens' rows and columns.
         characters: logits (P, N, ...) of the characters at them, in order.
         inks: logits (P, N, colours) of those.
-        siblings: of `siblings.Siblings` (P, N, ...), at the visual tokens.
     """
 
     features: Tensor
@@ -36,7 +34,6 @@ class Seen:
     places: Tensor
     characters: Tensor
     inks: Tensor
-    siblings: Tensor
 
 
 def see(model: NanoFastVLM, heads: Heads, batch: Batch) -> Seen:
@@ -47,15 +44,13 @@ def see(model: NanoFastVLM, heads: Heads, batch: Batch) -> Seen:
             model, to_pixel_values(batch.pixels), STAGES.values()
         )
         names = heads.cells([*early, features], chosen)
-        visual = features.flatten(2).mT  # (P, N, C)
         return Seen(
             features,
             names,
             batch.cells.flatten()[chosen],
             heads.places(features),
             heads.characters(features),
-            heads.seen_inks(visual),
-            heads.seen_siblings(visual),
+            heads.seen_inks(features.flatten(2).mT),
         )
 
 
@@ -70,15 +65,13 @@ def seeing_loss(seen: Seen, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     placed = place_loss(seen.places)
     spelled = characters_loss(seen.characters, batch.spelling)
     inked, inks = ink_loss(seen.inks, batch.inks)
-    numbered, siblings = sibling_loss(seen.siblings, batch.siblings, "seen")
     measures = {
         "cell_loss": sum(each.item() for each in losses),
         "place_loss": placed.item(),
         "characters_loss": spelled.item(),
         "inks": inks,
-        **siblings,
     }
     for stride, each in seen.names.items():
         letters, things = shares_named(each, seen.labels)
         measures |= {f"letters_{stride}": letters, f"things_{stride}": things}
-    return torch.stack([*losses, placed, spelled, inked, numbered]).sum(), measures
+    return torch.stack([*losses, placed, spelled, inked]).sum(), measures

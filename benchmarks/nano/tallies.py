@@ -43,11 +43,6 @@ class Tallies(nn.Linear):
         return logits
 
 
-def is_counted(marks: Sequence[Mark]) -> bool:
-    """Say whether one to `MOST` figures are all that a picture shows."""
-    return 1 <= len(marks) <= MOST and all(mark.label in THINGS for mark in marks)
-
-
 def running_tallies(marks: Sequence[Mark], made: Square) -> Tensor:
     """Count the figures up to each visual token, row by row.
 
@@ -59,7 +54,8 @@ def running_tallies(marks: Sequence[Mark], made: Square) -> Tensor:
         int64 (N, COUNTED); the last row counts the whole picture. All `IGNORED` unless
         one to `MOST` figures are all there is.
     """
-    if not is_counted(marks):
+    names = [mark.label for mark in marks]
+    if not 1 <= len(names) <= MOST or any(name not in THINGS for name in names):
         return torch.full((made.tokens, len(COUNTED)), IGNORED)
     counts = torch.zeros(made.tokens, len(COUNTED), dtype=torch.int64)
     for mark in marks:

@@ -22,7 +22,6 @@ from benchmarks.nano.portraits import portrait_loss
 from benchmarks.nano.prompt import IGNORED, Conversations
 from benchmarks.nano.references import reference_loss
 from benchmarks.nano.relations import relation_labels, relation_loss
-from benchmarks.nano.siblings import sibling_loss
 from benchmarks.nano.spelling import spelling_loss
 from benchmarks.nano.tallies import tally_loss
 
@@ -39,7 +38,6 @@ class Told:
         portraits: of `portraits.Portraits` (P, N, ...), at all of them.
         spelling: of `spelling.Spelling` (P, N, ...), at all of them.
         inks: logits (P, N, colours) of characters, at all of them.
-        siblings: of `siblings.Siblings` (P, N, ...), at all of them.
         early_references: of `references.ReferenceHead` (K, ...), at the ends of names.
         references: the same, a quarter of the layers later.
         relations: of `relations.RelationHead` (M, ...), at the ends of second names.
@@ -50,7 +48,6 @@ class Told:
     portraits: Tensor
     spelling: Tensor
     inks: Tensor
-    siblings: Tensor
     early_references: Tensor
     references: Tensor
     relations: Tensor
@@ -72,7 +69,6 @@ def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> To
             heads.portraits(visual),
             heads.spelling(visual),
             heads.told_inks(visual),
-            heads.told_siblings(visual),
             heads.early_references(half[*places]),
             heads.references(late[*places]),
             heads.relations(late[*seconds]),
@@ -92,7 +88,6 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     shown, portraits = portrait_loss(told.portraits, batch.portraits)
     spelled, spelling = spelling_loss(told.spelling, batch.spelling)
     inked, inks = ink_loss(told.inks, batch.inks)
-    numbered, siblings = sibling_loss(told.siblings, batch.siblings, "told")
     named = batch.references.labels
     early, early_names = reference_loss(told.early_references, named, "early")
     late, names = reference_loss(told.references, named, "named")
@@ -100,7 +95,7 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         told.relations, relation_labels(batch.references)
     )
     right = [each for row in right_answers(told, batch.conversations) for each in row]
-    of_picture = (glimpsed, counted, shown, spelled, inked, numbered)
+    of_picture = (glimpsed, counted, shown, spelled, inked)
     beside = torch.stack([*of_picture, early, late, related]).sum()
     return answered + BESIDE * beside, {
         "answer_loss": answered.item(),
@@ -108,7 +103,6 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         "tallies": tallies,
         "spelling": spelling,
         "told_inks": inks,
-        **siblings,
         **portraits,
         **early_names,
         **names,

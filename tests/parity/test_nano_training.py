@@ -311,7 +311,7 @@ def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
     row = PromptEncoder(tokenizer, 1).batch([asked])
     labels = row.labels[row.labels.ne(IGNORED)]
     tokens = torch.nn.functional.one_hot(labels, 320).float()
-    told = Told(tokens, *[torch.empty(0)] * 8)
+    told = Told(tokens, *[torch.empty(0)] * 7)
     assert right_answers(told, row) == [[True, True]]
     tokens[0] = tokens[0].roll(1)
     assert right_answers(told, row) == [[False, True]]
