@@ -48,7 +48,7 @@ def plot_report(report: dict[str, Any], path: Path) -> None:
     right.set(title="mean of the tasks", xlabel="milliseconds to the first token")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # Beside the curves.
     figure.savefig(path, dpi=100)
 
 
