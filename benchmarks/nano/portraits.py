@@ -10,12 +10,12 @@ only.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from benchmarks.nano.columns import judged_columns
 from benchmarks.nano.labels import THINGS
 from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.prompt import IGNORED
@@ -96,20 +96,3 @@ def portrait_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, flo
         losses += [mean_or_zero(each[shown]), mean_or_zero(each[~shown])]
         shares[name] = right[shown].float().mean().item()
     return torch.stack(losses).sum(), shares
-
-
-def judged_columns(
-    scores: Tensor, labels: Tensor, sizes: Mapping[str, int]
-) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-    """Yield each column's name, where it is told, its losses there and what is right.
-
-    Args:
-        scores: float (..., sum of the sizes), a part per column.
-        labels: int64 (..., columns), `IGNORED` where a column is not told.
-        sizes: how many values each column has.
-    """
-    parts = scores.float().split(list(sizes.values()), dim=-1)
-    for name, logits, wanted in zip(sizes, parts, labels.unbind(-1), strict=True):
-        told = wanted != IGNORED
-        losses = cross_entropy(logits[told], wanted[told], reduction="none")
-        yield name, told, losses, logits[told].argmax(-1) == wanted[told]

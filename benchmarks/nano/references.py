@@ -17,10 +17,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from benchmarks.nano.columns import columns_loss
 from benchmarks.nano.labels import THINGS
-from benchmarks.nano.means import mean_or_zero
 from benchmarks.nano.portraits import TOLD as PORTRAIT
-from benchmarks.nano.portraits import judged_columns, portrait
+from benchmarks.nano.portraits import portrait
 from benchmarks.nano.prompt import IGNORED, Conversations, PromptEncoder
 from benchmarks.nano.square import Square
 from benchmarks.nano.tallies import MOST
@@ -178,8 +178,5 @@ def reference_loss(
         labels: int64 (K, TOLD), of `reference_labels`.
         when: what the shares' names begin with.
     """
-    losses, shares = [], {}
-    for name, _, each, right in judged_columns(scores, labels, TOLD):
-        losses.append(mean_or_zero(each))
-        shares[f"{when}_{name}"] = right.float().mean().item()
-    return torch.stack(losses).sum(), shares
+    loss, shares = columns_loss(scores, labels, TOLD)
+    return loss, {f"{when}_{name}": share for name, share in shares.items()}

@@ -6,11 +6,9 @@ learn comparing from. So where the second name ends the decoder says which of th
 further right, lower and bigger, whatever was asked. Used in training only.
 """
 
-import torch
 from torch import Tensor, nn
 
-from benchmarks.nano.means import mean_or_zero
-from benchmarks.nano.portraits import judged_columns
+from benchmarks.nano.columns import columns_loss
 from benchmarks.nano.prompt import IGNORED
 from benchmarks.nano.references import TOLD as REFERENCE
 from benchmarks.nano.references import References
@@ -51,8 +49,4 @@ def relation_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, flo
         scores: float (M, ...), of `RelationHead`.
         labels: int64 (M, TOLD), of `relation_labels`.
     """
-    losses, shares = [], {}
-    for name, _, each, right in judged_columns(scores, labels, TOLD):
-        losses.append(mean_or_zero(each))
-        shares[name] = right.float().mean().item()
-    return torch.stack(losses).sum(), shares
+    return columns_loss(scores, labels, TOLD)
