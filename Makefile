@@ -30,6 +30,7 @@ types: $(VENV)/.installed-parity
 
 parity: $(VENV)/.installed-parity
 	$(BIN)/python -m pytest -q -m parity
+	$(BIN)/python -m pytest -q tests/nano  # Here with torch, which `make test` has not.
 
 peers: $(PEERS)/.installed $(LMMS)/.installed
 	$(PEERS)/bin/python -m pytest -q -m peers tests/peers/test_mlx_vlm.py

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import TORCH_FIRST
+
 ROOT = Path(__file__).parents[1]
 CODE = ("fastvlm_mlx", "convert", "benchmarks", "tests")
 
@@ -228,6 +230,7 @@ OTHERS = {
 
 TORCH = {"torch", "torchvision", "timm", "transformers"}
 TORCH_FOLDERS = (
+    "benchmarks/__init__.py",  # loads it first where it computes
     "benchmarks/nano",
     "benchmarks/encode.py",  # times torch beside ours, where it is installed
     "tests/parity",
@@ -392,6 +395,11 @@ def test_torch_stays_in_its_rooms(folder: str) -> None:
         if not path.startswith(TORCH_FOLDERS):
             found = {name.split(".")[0] for name in imports(file)}
             assert not found & TORCH, path
+
+
+def test_programs_that_load_torch_first_are_there() -> None:
+    for name in TORCH_FIRST:
+        assert (ROOT / name.replace(".", "/")).with_suffix(".py").is_file(), name
 
 
 @pytest.mark.parametrize("folder", CODE)

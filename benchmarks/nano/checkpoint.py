@@ -1,4 +1,4 @@
-"""A trained nano model to a checkpoint folder, and to its half-size copy.
+"""A trained nano model to a checkpoint folder, to its half-size copy, and back.
 
 In: model and tokenizer. Out: a folder as transformers' FastVLM checkpoints have it:
 weights, config, generation config, tokenizer, preprocessor, processor, and a card.
@@ -76,6 +76,12 @@ def _processor() -> dict[str, Any]:
         "processor_class": "LlavaProcessor",
         "vision_feature_select_strategy": "full",
     }
+
+
+def load_model(folder: Path) -> NanoFastVLM:
+    """Read the model of a checkpoint folder, in float32."""
+    model: NanoFastVLM = NanoFastVLM.from_pretrained(folder, dtype=torch.float32)
+    return model
 
 
 def save_half_copy(source: Path, target: Path) -> None:

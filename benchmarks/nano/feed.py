@@ -31,7 +31,7 @@ from benchmarks.nano.tasks.scene import Ask, Scene
 Part = TypeVar("Part", bound=Any)
 AHEAD = 3  # Steps that a worker renders before they are asked for.
 # So many times as often as others these are asked: they take longest to learn.
-SLOW = {"shapes/count": 6, "shapes/position-yes-no": 4, "shapes/compare": 2}
+SLOW = {"shapes/count": 8, "shapes/position-yes-no": 4, "shapes/compare": 2}
 
 
 @dataclass(frozen=True)

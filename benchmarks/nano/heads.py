@@ -10,11 +10,16 @@ from benchmarks.nano.presets import Preset
 from benchmarks.nano.references import ReferenceHead
 from benchmarks.nano.relations import RelationHead
 from benchmarks.nano.spelling import Characters, Spelling
+from benchmarks.nano.spots import Spots
 from benchmarks.nano.tallies import Tallies
 
 
 class Heads(nn.Module):
-    """Read from the tower: cells, places, characters; from the decoder: the others."""
+    """Read from the tower: cells, places, characters; from the decoder: the others.
+
+    Those that are one matrix begin at zero, so that a model that knows something is not
+    moved by what they say before they have learned.
+    """
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -29,3 +34,7 @@ class Heads(nn.Module):
         self.told_inks = Inks(preset.hidden)
         self.early_references = ReferenceHead(preset.hidden)
         self.relations = RelationHead(preset.hidden)
+        self.spots = Spots(preset.hidden)
+        for head in self.children():
+            if isinstance(head, nn.Linear):
+                nn.init.zeros_(head.weight)

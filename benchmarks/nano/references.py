@@ -22,6 +22,7 @@ from benchmarks.nano.labels import THINGS
 from benchmarks.nano.portraits import TOLD as PORTRAIT
 from benchmarks.nano.portraits import portrait
 from benchmarks.nano.prompt import IGNORED, Conversations, PromptEncoder
+from benchmarks.nano.spots import SPOTS, spot
 from benchmarks.nano.square import Square
 from benchmarks.nano.tallies import MOST
 from benchmarks.nano.tasks.figures import SHAPES
@@ -45,12 +46,29 @@ class References:
     Attributes:
         places: int64 (2, K), the row and the place in it where each ends.
         labels: int64 (K, TOLD), `IGNORED` where the figures of a name differ.
+        spots: bool (K, SPOTS), where the figures of a name are, see `spots`.
         pairs: int64 (2, M), which are the first and the second name of one question.
     """
 
     places: Tensor
     labels: Tensor
+    spots: Tensor
     pairs: Tensor
+
+
+@dataclass(frozen=True)
+class Name:
+    """One name in a question that a row asks.
+
+    Attributes:
+        question: its number in the row.
+        place: where in the row the name ends.
+        figures: what `figure_labels` says of each that is meant.
+    """
+
+    question: int
+    place: int
+    figures: Sequence[tuple[int, ...]]
 
 
 class ReferenceHead(nn.Linear):
@@ -74,23 +92,39 @@ def find_names(text: str) -> Iterator[tuple[int, str | None, str]]:
             yield found.end() - 1, found["color"], found["shape"]
 
 
-def reference_labels(
+def meant_figures(
     color: str | None, shape: str, figures: Mapping[Mark, tuple[int, ...]]
-) -> list[int]:
-    """Say what a name refers to in a picture.
+) -> list[tuple[int, ...]]:
+    """Return what is said of those figures that a name is of.
 
     Args:
         color: of the figures, or None for any.
         shape: of the figures; `ANY` are all.
         figures: those of the picture, each with what `figure_labels` says of it.
+    """
+    return [each for mark, each in figures.items() if _is_meant(mark, color, shape)]
+
+
+def reference_labels(meant: Sequence[tuple[int, ...]]) -> list[int]:
+    """Say what a name refers to: its figures' number, and what is true of all of them.
+
+    Args:
+        meant: what `figure_labels` says of each figure.
 
     Returns:
-        As many as `TOLD`: the number of figures, and what is true of all of them.
+        As many as `TOLD`.
     """
-    meant = [each for mark, each in figures.items() if _is_meant(mark, color, shape)]
     same = [set(each) for each in zip(*meant, strict=True)]
     told = [each.pop() if len(each) == 1 else IGNORED for each in same]
     return [min(len(meant), MOST), *(told or [IGNORED] * (len(TOLD) - 1))]
+
+
+def spot_labels(meant: Sequence[tuple[int, ...]]) -> Tensor:
+    """Mark where in the square the figures of a name are: bool (`SPOTS`,)."""
+    labels = torch.zeros(SPOTS, dtype=torch.bool)
+    for *_, column, row in meant:
+        labels[spot(column / STEPS, row / STEPS)] = True
+    return labels
 
 
 def _is_meant(mark: Mark, color: str | None, shape: str) -> bool:
@@ -132,18 +166,23 @@ def references(
     """
     rows = enumerate(zip(scenes, made, asked, strict=True))
     found = [
-        (row, *each)
+        (row, name)
         for row, (scene, its, questions) in rows
-        for each in _names_in(
+        for name in _names_in(
             questions, _figures(scene, its), conversations.segments[row], prompts
         )
     ]
-    of = [(row, question) for row, question, _, _ in found]
+    of = [(row, name.question) for row, name in found]
     pairs = [(k, k + 1) for k, both in enumerate(pairwise(of)) if both[0] == both[1]]
+    labels = [reference_labels(name.figures) for _, name in found]
+    spots = [spot_labels(name.figures) for _, name in found]
     return References(
-        torch.tensor([(row, place) for row, _, place, _ in found]).view(-1, 2).T.long(),
-        torch.tensor([labels for *_, labels in found]).view(-1, len(TOLD)).long(),
-        torch.tensor(pairs).view(-1, 2).T.long(),
+        places=torch.tensor([(row, name.place) for row, name in found])
+        .view(-1, 2)
+        .T.long(),
+        labels=torch.tensor(labels).view(-1, len(TOLD)).long(),
+        spots=torch.stack([torch.zeros(SPOTS, dtype=torch.bool), *spots])[1:],
+        pairs=torch.tensor(pairs).view(-1, 2).T.long(),
     )
 
 
@@ -159,13 +198,13 @@ def _names_in(
     figures: Mapping[Mark, tuple[int, ...]],
     segments: Tensor,
     prompts: PromptEncoder,
-) -> Iterator[tuple[int, int, list[int]]]:
-    """Yield the question, the place and the labels of every name that a row asks of."""
+) -> Iterator[Name]:
+    """Yield every name that a row asks of."""
     for number, question in enumerate(questions if figures else (), start=1):
         first = int((segments == number).int().argmax())
         for last, color, shape in find_names(question.text):
             place = first + prompts.place(question.text, last)
-            yield number, place, reference_labels(color, shape, figures)
+            yield Name(number, place, meant_figures(color, shape, figures))
 
 
 def reference_loss(

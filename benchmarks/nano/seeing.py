@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.nano.architecture import NanoFastVLM, encode_and_watch
+from benchmarks.nano.arithmetic import precision_of
 from benchmarks.nano.cells import STAGES, cell_loss, cells_to_name, shares_named
 from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
@@ -39,7 +40,7 @@ class Seen:
 def see(model: NanoFastVLM, heads: Heads, batch: Batch) -> Seen:
     """Encode pictures and name what is in them."""
     chosen = cells_to_name(batch.cells)
-    with torch.autocast(batch.pixels.device.type, torch.bfloat16):
+    with precision_of(batch.pixels.device):
         features, early = encode_and_watch(
             model, to_pixel_values(batch.pixels), STAGES.values()
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.nano.architecture import NanoFastVLM, read
+from benchmarks.nano.arithmetic import precision_of
 from benchmarks.nano.feed import Batch
 from benchmarks.nano.heads import Heads
 from benchmarks.nano.inks import ink_loss
@@ -23,6 +24,7 @@ from benchmarks.nano.prompt import IGNORED, Conversations
 from benchmarks.nano.references import reference_loss
 from benchmarks.nano.relations import relation_labels, relation_loss
 from benchmarks.nano.spelling import spelling_loss
+from benchmarks.nano.spots import spot_loss
 from benchmarks.nano.tallies import tally_loss
 
 BESIDE = 0.3  # Weight of all that is told of the picture itself, beside the answers.
@@ -41,6 +43,7 @@ class Told:
         early_references: of `references.ReferenceHead` (K, ...), at the ends of names.
         references: the same, a quarter of the layers later.
         relations: of `relations.RelationHead` (M, ...), at the ends of second names.
+        spots: of `spots.Spots` (K, SPOTS), at the ends of names.
     """
 
     tokens: Tensor
@@ -51,12 +54,13 @@ class Told:
     early_references: Tensor
     references: Tensor
     relations: Tensor
+    spots: Tensor
 
 
 def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> Told:
     """Read conversations about encoded pictures (P, C, h, w); answer and describe."""
     asked = batch.conversations
-    with torch.autocast(features.device.type, torch.bfloat16):
+    with precision_of(features.device):
         half, late, hidden = read(model, features, asked)  # (P, L, D)
         tokens = model.lm_head(hidden[asked.labels != IGNORED])
         visual = half[asked.input_ids == model.config.image_token_index]
@@ -72,6 +76,7 @@ def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> To
             heads.early_references(half[*places]),
             heads.references(late[*places]),
             heads.relations(late[*seconds]),
+            heads.spots(half[*places]),
         )
 
 
@@ -94,9 +99,10 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     related, relations = relation_loss(
         told.relations, relation_labels(batch.references)
     )
+    placed, spots = spot_loss(told.spots, batch.references.spots)
     right = [each for row in right_answers(told, batch.conversations) for each in row]
     of_picture = (glimpsed, counted, shown, spelled, inked)
-    beside = torch.stack([*of_picture, early, late, related]).sum()
+    beside = torch.stack([*of_picture, early, late, related, placed]).sum()
     return answered + BESIDE * beside, {
         "answer_loss": answered.item(),
         "answers": sum(right) / max(1, len(right)),
@@ -107,6 +113,7 @@ def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         **early_names,
         **names,
         **relations,
+        "spots": spots,
     }
 
 

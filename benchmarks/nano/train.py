@@ -10,6 +10,10 @@ The folder also gets the tokenizer, the options, `train.log`, `history.jsonl` (s
 On a GPU that is lent for minutes: `--preset gpu --device cuda --workers 15 --minutes 9
 --pieces FOLDER` leaves the weights in small files, and `--start FOLDER` goes on from
 them with a fresh optimizer; `--tokenizer` is then the first run's.
+
+A checkpoint can be gone on from as well, with heads and an optimizer that know nothing:
+`--start CHECKPOINT --tokenizer CHECKPOINT/tokenizer.json --naming-steps 0 --small-step
+0 --joint-step 400 --warmup 400`. The tower is at rest while the heads learn.
 """
 
 import argparse
@@ -23,7 +27,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from benchmarks.nano.checkpoint import save_checkpoint, save_half_copy
+from benchmarks.nano.checkpoint import WEIGHTS, save_checkpoint, save_half_copy
 from benchmarks.nano.mixture import RESOLUTIONS, draw_scene, task_shares
 from benchmarks.nano.options import Options
 from benchmarks.nano.pieces import load_pieces, save_pieces
@@ -55,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--finish", type=int, help="steps of the rate's fall")
     parser.add_argument("--write", action="store_true", help="write checkpoints now")
     parser.add_argument("--pieces", type=Path, help="folder for the weights in pieces")
-    parser.add_argument("--start", type=Path, help="folder of pieces to begin with")
+    parser.add_argument("--start", type=Path, help="pieces or checkpoint to begin with")
     parser.add_argument("--tokenizer", type=Path, help="file to take it from")
     for field in fields(Options):
         if field.name != "out":
@@ -134,6 +138,8 @@ def make_trainer(arguments: argparse.Namespace, options: Options) -> Trainer:
     trainer = Trainer(options, get_tokenizer(options, kept))
     if arguments.resume:
         trainer.load_state()
+    elif arguments.start and (arguments.start / WEIGHTS).exists():
+        trainer.load_checkpoint(arguments.start)
     elif arguments.start:
         trainer.load_weights(load_pieces(arguments.start))
     if arguments.finish:

@@ -16,10 +16,13 @@ from benchmarks.nano.references import (  # noqa: E402
     TOLD,
     figure_labels,
     find_names,
+    meant_figures,
     reference_labels,
     reference_loss,
     references,
+    spot_labels,
 )
+from benchmarks.nano.spots import SIDE, SPOTS  # noqa: E402
 from benchmarks.nano.square import Square, square  # noqa: E402
 from benchmarks.nano.tasks.ninth import NINTHS  # noqa: E402
 from benchmarks.nano.tasks.scene import Ask, Mark, Scene  # noqa: E402
@@ -33,7 +36,8 @@ MADE: Square = square(WIDE, 128)
 
 def told(color: str | None, shape: str, *marks: Mark) -> dict[str, int]:
     figures = {mark: figure_labels(mark, WIDE.size, MADE) for mark in marks}
-    labels = dict(zip(TOLD, reference_labels(color, shape, figures), strict=True))
+    meant = meant_figures(color, shape, figures)
+    labels = dict(zip(TOLD, reference_labels(meant), strict=True))
     return {name: each for name, each in labels.items() if each != IGNORED}
 
 
@@ -79,6 +83,18 @@ def test_of_none_only_the_number_is_told() -> None:
     assert told("blue", "circle", TOP_LEFT, RIGHT) == {"number": 0}
 
 
+def test_all_places_of_several_are_marked() -> None:
+    figures = {mark: figure_labels(mark, WIDE.size, MADE) for mark in (TOP_LEFT, RIGHT)}
+    both = spot_labels(meant_figures("red", "shape", figures))
+    # Their middles are at (10, 42) and (118, 64) of the square's 128 pixels.
+    places = [
+        SIDE * (y * SIDE // 128) + x * SIDE // 128 for x, y in ((10, 42), (118, 64))
+    ]
+    assert both.nonzero().flatten().tolist() == places
+    assert spot_labels(meant_figures(None, "star", figures)).sum() == 1
+    assert not spot_labels([]).any()
+
+
 def test_a_name_is_told_at_its_last_token() -> None:
     tokenizer = train_tokenizer(["is the red circle left of the red star?"] * 9, 320)
     questions = (
@@ -100,6 +116,9 @@ def test_a_name_is_told_at_its_last_token() -> None:
         True
     ] * 3
     assert found.labels[:, 0].tolist() == [1, 1, 1]
+    assert found.spots.shape == (3, SPOTS)
+    assert torch.equal(found.spots[0], found.spots[2])  # The circle's, both times.
+    assert not torch.equal(found.spots[0], found.spots[1])
     assert found.pairs.tolist() == [[1], [2]]  # Those of the second question.
 
 
@@ -110,13 +129,13 @@ def test_no_names_are_no_loss() -> None:
     scene = Scene(WIDE, (), (RIGHT,))
     found = references([scene], [MADE], [questions], prompts, asked)
     assert (found.places.shape, found.labels.shape) == ((2, 0), (0, len(TOLD)))
-    assert found.pairs.shape == (2, 0)
+    assert (found.spots.shape, found.pairs.shape) == ((0, SPOTS), (2, 0))
     loss, _ = reference_loss(torch.zeros(0, sum(TOLD.values())), found.labels, "named")
     assert loss.item() == 0.0
 
 
 def test_all_that_is_told_of_a_name_is_learned() -> None:
-    labels = torch.tensor([reference_labels(None, "star", {}), [0] * len(TOLD)])
+    labels = torch.tensor([reference_labels([]), [0] * len(TOLD)])
     loss, right = reference_loss(torch.zeros(2, sum(TOLD.values())), labels, "named")
     expected = sum(torch.tensor(float(each)).log() for each in TOLD.values())
     assert loss.item() == pytest.approx(float(expected))

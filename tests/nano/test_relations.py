@@ -13,6 +13,7 @@ from benchmarks.nano.relations import (  # noqa: E402
     relation_labels,
     relation_loss,
 )
+from benchmarks.nano.spots import SPOTS  # noqa: E402
 
 
 def name(column: int, row: int, size: int) -> list[int]:
@@ -26,6 +27,7 @@ def test_the_second_of_two_is_compared_with_the_first() -> None:
     found = References(
         places=torch.zeros(2, 4, dtype=torch.int64),
         labels=torch.tensor(names),
+        spots=torch.zeros(4, SPOTS, dtype=torch.bool),
         pairs=torch.tensor([[0, 1], [1, 3]]),
     )
     told = [
@@ -48,6 +50,7 @@ def test_no_pairs_are_no_loss() -> None:
     none = References(
         places=torch.zeros(2, 0, dtype=torch.int64),
         labels=torch.zeros(0, len(REFERENCE), dtype=torch.int64),
+        spots=torch.zeros(0, SPOTS, dtype=torch.bool),
         pairs=torch.zeros(2, 0, dtype=torch.int64),
     )
     labels = relation_labels(none)

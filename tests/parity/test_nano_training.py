@@ -211,6 +211,25 @@ def test_weights_go_on_from_pieces(options: Options, tokenizer: Tokenizer) -> No
         assert torch.equal(each.bfloat16(), rounded[name]), name
 
 
+def test_a_run_goes_on_from_a_checkpoint(
+    options: Options, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """The model is the same, its statistics held; the heads say nothing as yet."""
+    first = Trainer(options, tokenizer)
+    first.finish(1)
+    first.train()
+    write_checkpoints(first)
+    second = Trainer(replace(options, seed=1, out=tmp_path / "on"), tokenizer)
+    second.load_checkpoint(options.out / "checkpoint")
+    assert (second.step, second.is_settled) == (0, True)
+    expected = first.model.state_dict()
+    found = second.model.state_dict()
+    assert all(torch.equal(found[name], each) for name, each in expected.items())
+    assert not second.heads.tallies.weight.any()
+    changed(second)
+    assert torch.equal(statistics(first), statistics(second))
+
+
 def test_a_tensor_too_large_for_a_piece(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="big takes 200 bytes; the limit is 100"):
         save_pieces({"big": torch.zeros(100)}, tmp_path, 100)
@@ -311,7 +330,7 @@ def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
     row = PromptEncoder(tokenizer, 1).batch([asked])
     labels = row.labels[row.labels.ne(IGNORED)]
     tokens = torch.nn.functional.one_hot(labels, 320).float()
-    told = Told(tokens, *[torch.empty(0)] * 7)
+    told = Told(tokens, *[torch.empty(0)] * 8)
     assert right_answers(told, row) == [[True, True]]
     tokens[0] = tokens[0].roll(1)
     assert right_answers(told, row) == [[False, True]]

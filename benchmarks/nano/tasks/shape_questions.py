@@ -7,12 +7,15 @@ from random import Random
 from benchmarks.nano.tasks.asking import ask
 from benchmarks.nano.tasks.figures import SHAPES, Figure
 from benchmarks.nano.tasks.ground import Size
+from benchmarks.nano.tasks.holdout import Split
 from benchmarks.nano.tasks.ninth import ninth
 from benchmarks.nano.tasks.palette import NAMED
 from benchmarks.nano.tasks.scene import Ask
 from benchmarks.nano.tasks.wording import COUNTS, capitalized, listed, with_article
 
-ASKED = 16  # Questions drawn for a picture; some find nothing to ask, some come twice.
+# Questions drawn for a picture; some find nothing to ask, some come twice. In training
+# more are drawn, of which `feed.choose` takes those that are learned slowest.
+ASKED = {"train": 24, "test": 16}
 CLEAR = 0.12  # What is left of what: at least this share of the picture apart.
 BIGGER = 1.35  # A bigger figure is at least so many times as wide.
 CAPTION_MOST = 4  # More figures are not described.
@@ -22,7 +25,7 @@ Asker = Callable[[Random, Figures, Size, str], Ask | None]
 
 
 def draw_questions(
-    random: Random, figures: Figures, size: Size, ending: str
+    random: Random, figures: Figures, size: Size, ending: str, split: Split
 ) -> tuple[Ask, ...]:
     """Draw questions about the figures, and a request to describe them.
 
@@ -31,8 +34,9 @@ def draw_questions(
         figures: all figures of the picture.
         size: the picture's.
         ending: the end of the questions' kinds.
+        split: what the picture is for.
     """
-    askers = random.choices(tuple(ASKERS), tuple(ASKERS.values()), k=ASKED)
+    askers = random.choices(tuple(ASKERS), tuple(ASKERS.values()), k=ASKED[split])
     drawn = [asker(random, figures, size, ending) for asker in askers]
     drawn += [_exists(random, figures, size, ending)] if not any(drawn) else []
     drawn += [describe(figures, size, ending)]

@@ -33,7 +33,7 @@ Kind = tuple[str, str]
 # Share of pictures like those of easy-vqa: one figure on a plain pale ground; how often
 # others show one figure, two ... Training has more of what takes longer to learn.
 SIMPLE = {"train": 0.1, "test": 0.25}
-COUNTS = {"train": (12, 24, 20, 17, 14, 13), "test": (26, 24, 18, 13, 10, 9)}
+COUNTS = {"train": (8, 20, 20, 18, 17, 17), "test": (26, 24, 18, 13, 10, 9)}
 GAP = 0.03  # Least distance of two figures, as a share of the longer side.
 
 
@@ -58,7 +58,7 @@ def draw_shapes(random: Random, split: Split) -> Scene:
     new = is_unseen([(one.color, one.shape) for one in figures])
     if new and split == "train":
         return draw_shapes(random, split)
-    asked = draw_questions(random, figures, size, novelty(new))
+    asked = draw_questions(random, figures, size, novelty(new), split)
     marks = tuple(Mark(figure.name, figure.box) for figure in figures)
     return Scene(wear(random, ground.image), asked, marks)
 
