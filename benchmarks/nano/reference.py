@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from benchmarks.nano.architecture import NanoFastVLM
+from benchmarks.nano.checkpoint import load_model
 from benchmarks.nano.data import Question, Split, load_split
 from benchmarks.nano.square import read_square, to_pixel_values
 
@@ -61,7 +61,7 @@ class Reference:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.model = NanoFastVLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model = load_model(folder).eval()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
         self.resolution: int = preprocessor["crop_size"]["height"]

@@ -174,14 +174,13 @@ def references(
     ]
     of = [(row, name.question) for row, name in found]
     pairs = [(k, k + 1) for k, both in enumerate(pairwise(of)) if both[0] == both[1]]
+    places = [(row, name.place) for row, name in found]
     labels = [reference_labels(name.figures) for _, name in found]
     spots = [spot_labels(name.figures) for _, name in found]
     return References(
-        places=torch.tensor([(row, name.place) for row, name in found])
-        .view(-1, 2)
-        .T.long(),
+        places=torch.tensor(places).view(-1, 2).T.long(),
         labels=torch.tensor(labels).view(-1, len(TOLD)).long(),
-        spots=torch.stack([torch.zeros(SPOTS, dtype=torch.bool), *spots])[1:],
+        spots=torch.vstack([torch.empty(0, SPOTS, dtype=torch.bool), *spots]),
         pairs=torch.tensor(pairs).view(-1, 2).T.long(),
     )
 

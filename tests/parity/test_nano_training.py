@@ -89,12 +89,18 @@ def weights(trainer: Trainer) -> dict[str, Any]:
     return {name: each.clone() for name, each in trainer.weights().items()}
 
 
+def finished(options: Options, tokenizer: Tokenizer, steps: int = 1) -> Trainer:
+    """A run from its beginning to its end."""
+    trainer = Trainer(options, tokenizer)
+    trainer.finish(steps)
+    trainer.train()
+    return trainer
+
+
 def test_a_resumed_run_ends_as_an_unbroken_one(
     options: Options, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    unbroken = Trainer(options, tokenizer)
-    unbroken.finish(4)
-    unbroken.train()
+    unbroken = finished(options, tokenizer, 4)
     assert unbroken.is_finished
     first = Trainer(replace(options, out=tmp_path / "parts"), tokenizer)
     first.options.out.mkdir()
@@ -109,9 +115,7 @@ def test_a_resumed_run_ends_as_an_unbroken_one(
 
 
 def test_a_finished_run_can_go_on(options: Options, tokenizer: Tokenizer) -> None:
-    trainer = Trainer(replace(options, warmup=1), tokenizer)
-    trainer.finish(1)
-    trainer.train()
+    trainer = finished(replace(options, warmup=1), tokenizer)
     trainer.finish(2)
     assert trainer.schedule.at(trainer.step) == options.rate
     trainer.train()
@@ -119,10 +123,7 @@ def test_a_finished_run_can_go_on(options: Options, tokenizer: Tokenizer) -> Non
 
 
 def test_a_finished_run_becomes_a_model(options: Options, tokenizer: Tokenizer) -> None:
-    trainer = Trainer(options, tokenizer)
-    trainer.finish(1)
-    trainer.train()
-    write_checkpoints(trainer)
+    write_checkpoints(finished(options, tokenizer))
     for name in ("checkpoint", "checkpoint-fp16"):
         folder = options.out / f"{name}-converted"
         convert_checkpoint(options.out / name, folder)
@@ -215,9 +216,7 @@ def test_a_run_goes_on_from_a_checkpoint(
     options: Options, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """The model is the same, its statistics held; the heads say nothing as yet."""
-    first = Trainer(options, tokenizer)
-    first.finish(1)
-    first.train()
+    first = finished(options, tokenizer)
     write_checkpoints(first)
     second = Trainer(replace(options, seed=1, out=tmp_path / "on"), tokenizer)
     second.load_checkpoint(options.out / "checkpoint")
