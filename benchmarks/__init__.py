@@ -11,4 +11,4 @@ if TORCH_FIRST.intersection(sys.orig_argv):
     with suppress(ImportError):  # `encode` does without, too.
         import torch  # noqa: F401
 
-from fastvlm_mlx import backend as backend  # noqa: E402  # OpenBLAS before MLX
+from fastvlm_mlx.device import backend as backend  # noqa: E402  # OpenBLAS before MLX

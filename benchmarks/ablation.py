@@ -16,10 +16,10 @@ import mlx.nn as nn
 from benchmarks.geometry import packed_language_model
 from benchmarks.harness import Job, report, time_in_turn
 from benchmarks.parts import prefill_job
-from fastvlm_mlx import language
-from fastvlm_mlx.backend import mx, pick_dtype
-from fastvlm_mlx.dequantize import dequantize, unpack_on_the_way
-from fastvlm_mlx.joined import join_projections
+from fastvlm_mlx.device.backend import mx, pick_dtype
+from fastvlm_mlx.model import language
+from fastvlm_mlx.model.dequantize import dequantize, unpack_on_the_way
+from fastvlm_mlx.model.fused_projections import join_projections
 
 ENCODE = """
 import json, sys
@@ -43,7 +43,7 @@ os.environ["OPENBLAS_THREAD_TIMEOUT"] = "26"  # its default
 """,
     "ConvFFN by its plain operations": """
 from fastvlm_mlx import cpu_forms
-from fastvlm_mlx.cpu_forms import depthwise
+from fastvlm_mlx.model.cpu import depthwise
 def plain(x, residual, weight, mlp):
     tokens = depthwise.depthwise_conv(x, weight, 1).reshape(-1, x.shape[-1])
     return residual + mlp(tokens).reshape(x.shape)
@@ -55,11 +55,11 @@ cpu_forms.depthwise_conv = lambda x, weight, stride: backend.mx.conv2d(
     x, weight, stride, weight.shape[1] // 2, groups=weight.shape[0])
 """,
     "3x3 convs as tiles too": """
-from fastvlm_mlx.cpu_forms import depthwise
+from fastvlm_mlx.model.cpu import depthwise
 depthwise._SMALL = 0
 """,
     "7x7 convs tap by tap too": """
-from fastvlm_mlx.cpu_forms import depthwise
+from fastvlm_mlx.model.cpu import depthwise
 depthwise._SMALL = 7
 """,
     "MLX's erf": """

@@ -18,11 +18,11 @@ from PIL import Image
 
 from benchmarks.harness import report
 from fastvlm_mlx import FastVLM
-from fastvlm_mlx.backend import mx, pick_dtype
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, TextConfig
-from fastvlm_mlx.model import FastVLMModel
-from fastvlm_mlx.prompt import ChatTokenizer
+from fastvlm_mlx.device.backend import mx, pick_dtype
+from fastvlm_mlx.model.fastvlm import FastVLMModel
 from fastvlm_mlx.resolve import resolve
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
 
 QWEN2_HALF_B = TextConfig(
     model_type="qwen2",

@@ -22,9 +22,9 @@ from mlx.utils import tree_flatten
 import fastvlm_mlx
 from benchmarks.harness import report
 from convert.mlx_vlm import as_mlx_vlm
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, TextConfig
-from fastvlm_mlx.model import FastVLMModel
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model.fastvlm import FastVLMModel
 
 QWEN2_05B = TextConfig("qwen2", 896, 24, 4864, 14, 2, 151936)
 TOKENIZER = Path(fastvlm_mlx.__file__).parent / "assets" / "nano"

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from unittest import mock
 
 from benchmarks.harness import Job, report, time_in_turn
-from fastvlm_mlx.backend import mx, pick_dtype
 from fastvlm_mlx.config import FASTVITHD
-from fastvlm_mlx.vision import FastViTHD
+from fastvlm_mlx.device.backend import mx, pick_dtype
+from fastvlm_mlx.model.vision import FastViTHD
 
 
 def our_job(tower: FastViTHD, side: int) -> Job:
@@ -27,7 +27,7 @@ def with_plain_operations(job: Job) -> Job:
 
     def run() -> object:
         # any backend that is not the CPU
-        with mock.patch("fastvlm_mlx.ops.current", return_value="metal"):
+        with mock.patch("fastvlm_mlx.model.ops.current", return_value="metal"):
             return job()
 
     return run

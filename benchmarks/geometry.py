@@ -6,15 +6,15 @@ Speed does not depend on the values. The sizes are those of `fastvlm_mlx.geometr
 import mlx.nn as nn
 from mlx.utils import tree_map
 
-from fastvlm_mlx.backend import current, mx, pick_dtype
 from fastvlm_mlx.config import FASTVITHD
-from fastvlm_mlx.dequantize import prepare
-from fastvlm_mlx.geometry import GEOMETRIES, published_config
-from fastvlm_mlx.joined import join_projections
-from fastvlm_mlx.language import build_language_model
-from fastvlm_mlx.memory import memory_size
-from fastvlm_mlx.model import Projector
-from fastvlm_mlx.vision import FastViTHD
+from fastvlm_mlx.device.backend import current, mx, pick_dtype
+from fastvlm_mlx.device.memory import memory_size
+from fastvlm_mlx.model.dequantize import prepare
+from fastvlm_mlx.model.fastvlm import Projector
+from fastvlm_mlx.model.fused_projections import join_projections
+from fastvlm_mlx.model.language import build_language_model
+from fastvlm_mlx.model.vision import FastViTHD
+from fastvlm_mlx.planning.geometry import GEOMETRIES, published_config
 
 LANGUAGE_MODELS = {
     name.upper(): published_config(name).text_config for name in GEOMETRIES

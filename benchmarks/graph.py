@@ -19,11 +19,11 @@ import mlx.nn as nn
 from benchmarks import work
 from benchmarks.geometry import LANGUAGE_MODELS, packed_language_model, random_tower
 from benchmarks.harness import report
-from fastvlm_mlx import language
-from fastvlm_mlx.backend import Backend, mx
 from fastvlm_mlx.config import FASTVITHD
-from fastvlm_mlx.joined import join_projections
-from fastvlm_mlx.vision import FastViTHD
+from fastvlm_mlx.device.backend import Backend, mx
+from fastvlm_mlx.model import language
+from fastvlm_mlx.model.fused_projections import join_projections
+from fastvlm_mlx.model.vision import FastViTHD
 
 VIEWS = {
     "AsStrided",
@@ -79,7 +79,7 @@ def count_encode(tower: FastViTHD, side: int, backend: Backend) -> dict[str, int
     The tower's heads of 32 miss Metal's fused attention, which stays composed.
     """
     fused = [] if backend == "cpu" else ["layer_norm"]
-    patched = mock.patch("fastvlm_mlx.ops.current", return_value=backend)
+    patched = mock.patch("fastvlm_mlx.model.ops.current", return_value=backend)
     with patched, one_kernel_each(*fused):
         small = mx.zeros((1, 64, 64, 3))
         mx.eval(tower(small))  # transposed views are made once

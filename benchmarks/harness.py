@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-from fastvlm_mlx import blas
-from fastvlm_mlx.backend import current, mx
+from fastvlm_mlx.device import blas
+from fastvlm_mlx.device.backend import current, mx
 
 Job = Callable[[], object]
 

@@ -10,12 +10,12 @@ import gc
 from dataclasses import dataclass, replace
 
 from benchmarks.harness import report
-from fastvlm_mlx.backend import mx, pick_dtype
-from fastvlm_mlx.budget import this_machine
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, QuantizationConfig
-from fastvlm_mlx.geometry import published_config, random_model
-from fastvlm_mlx.memory import memory_size
-from fastvlm_mlx.plan import PREFILL_STEP, Work, make_plan
+from fastvlm_mlx.device.backend import mx, pick_dtype
+from fastvlm_mlx.device.memory import memory_size
+from fastvlm_mlx.planning.budget import this_machine
+from fastvlm_mlx.planning.geometry import published_config, random_model
+from fastvlm_mlx.planning.memory_plan import PREFILL_STEP, Work, make_plan
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from benchmarks.geometry import (
     random_projector,
     random_tower,
 )
-from fastvlm_mlx import language
-from fastvlm_mlx.backend import mx, pick_dtype
-from fastvlm_mlx.frame import prepare
-from fastvlm_mlx.image import open_image
-from fastvlm_mlx.stopwatch import Stopwatch
+from fastvlm_mlx.device.backend import mx, pick_dtype
+from fastvlm_mlx.images.decode import open_image
+from fastvlm_mlx.images.resize import prepare
+from fastvlm_mlx.model import language
+from fastvlm_mlx.timings import Stopwatch
 
 PREFIX, SUFFIX = 14, 10
 """Positions of the chat template and of a short question around a picture."""

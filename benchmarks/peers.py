@@ -29,8 +29,8 @@ from benchmarks.parts import (
     draw_picture,
     prefill_job,
 )
-from fastvlm_mlx import blas
-from fastvlm_mlx.backend import current, mx, pick_dtype
+from fastvlm_mlx.device import blas
+from fastvlm_mlx.device.backend import current, mx, pick_dtype
 
 PROCESS = Path(__file__).with_name("peer_process.py")
 TASKS = ("encode", "prefill", "decode", "first_token")

@@ -15,8 +15,8 @@ from PIL import ExifTags, Image
 
 from benchmarks.harness import report, time_in_turn
 from fastvlm_mlx.config import IMAGE_MODES, ImageMode
-from fastvlm_mlx.frame import Pixels, prepare
-from fastvlm_mlx.image import open_image
+from fastvlm_mlx.images.decode import open_image
+from fastvlm_mlx.images.resize import Pixels, prepare
 
 TWELVE_MEGAPIXELS = (4032, 3024)
 ON_ITS_SIDE = 6

@@ -13,7 +13,7 @@ from benchmarks.geometry import LANGUAGE_MODELS
 from benchmarks.harness import report
 from benchmarks.parts import PREFIX, SUFFIX
 from fastvlm_mlx.config import FASTVITHD, TextConfig
-from fastvlm_mlx.roofline import PEAKS, Peak, least_time
+from fastvlm_mlx.planning.cost import PEAKS, Peak, least_time
 
 ARITHMETIC, BANDWIDTH = 0.7, 0.8
 """Shares of the peaks that large matmuls and long reads are assumed to reach."""

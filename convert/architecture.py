@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import (
     FASTVITHD,
     FastVLMConfig,
@@ -20,6 +19,7 @@ from fastvlm_mlx.config import (
     VisionConfig,
     read_json,
 )
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError
 
 from .names import LANGUAGE, TOWER

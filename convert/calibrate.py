@@ -10,9 +10,9 @@ from typing import Any
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import Packing
-from fastvlm_mlx.language import causal_mask
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model.language import causal_mask
 
 from .gptq import pack_for_inputs
 from .layout import Weights

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 
 Floats = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from fastvlm_mlx.backend import DTYPES
 from fastvlm_mlx.config import FastVLMConfig, is_converted
+from fastvlm_mlx.device.backend import DTYPES
 from fastvlm_mlx.errors import CheckpointError, OptionError
 
 from .card import write_card, write_legal

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from fastvlm_mlx.config import FastVLMConfig, is_converted, load_config, read_json
 from fastvlm_mlx.errors import CheckpointError, OptionError
-from fastvlm_mlx.model import FastVLMModel
+from fastvlm_mlx.model.fastvlm import FastVLMModel
 
 from .architecture import describe
 from .layout import Weights

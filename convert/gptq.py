@@ -16,8 +16,8 @@ Shapes: O outputs, I inputs, G groups per row, g group size.
 import numpy as np
 from numpy.typing import NDArray
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import Packing
+from fastvlm_mlx.device.backend import mx
 
 from .layout import Weights
 

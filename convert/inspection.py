@@ -7,7 +7,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import (
     FastVLMConfig,
     TextConfig,
@@ -15,6 +14,7 @@ from fastvlm_mlx.config import (
     load_config,
     read_json,
 )
+from fastvlm_mlx.device.backend import mx
 
 from .architecture import describe, read_text_config
 from .fold import license_of

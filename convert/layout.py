@@ -3,7 +3,7 @@
 PyTorch stores a conv as (O, I/groups, kH, kW); MLX wants (O, kH, kW, I/groups).
 """
 
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 
 from .reparameterize import Conv
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FastVLMConfig, TextConfig, VisionConfig
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, OptionError
 
 from .layout import Weights, convolution, interleaved

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
 
 from .layout import torch_axes

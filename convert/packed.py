@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import Packing, QuantizationConfig
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError
 
 from .layout import Weights

@@ -15,13 +15,13 @@ from typing import cast
 
 from mlx.utils import tree_flatten
 
-from fastvlm_mlx.backend import current, mx
 from fastvlm_mlx.config import FastVLMConfig, load_config, read_json
+from fastvlm_mlx.device.backend import current, mx
+from fastvlm_mlx.device.memory import host_memory
 from fastvlm_mlx.errors import CheckpointError
-from fastvlm_mlx.frame import prepare
-from fastvlm_mlx.memory import host_memory
-from fastvlm_mlx.model import FastVLMModel
-from fastvlm_mlx.prompt import ChatTokenizer, Message
+from fastvlm_mlx.images.resize import prepare
+from fastvlm_mlx.model.fastvlm import FastVLMModel
+from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
 from fastvlm_mlx.weights import load_model
 
 from .questions import JUDGED_SAMPLES, Sample, Set, picture, samples

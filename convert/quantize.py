@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import Packing, QuantizationConfig
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import OptionError
 
 from .layout import Weights

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import INDEX_FILE, WEIGHTS_FILE, read_weight_map
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
 
 OPEN_CLIP_FILE = "open_clip_model.safetensors"

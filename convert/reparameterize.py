@@ -7,7 +7,7 @@ FastViT (2303.14189); docs/format.md lists every fold.
 
 from typing import NamedTuple
 
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 
 BATCH_NORM_EPS = 1e-5
 """torch's default, which every BatchNorm of the tower keeps."""

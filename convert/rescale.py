@@ -13,11 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import LARGEST_SHIFT, VisionConfig
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
-from fastvlm_mlx.ops import matmul
-from fastvlm_mlx.vision import AttentionBlock, ConvFFN, FastViTHD
+from fastvlm_mlx.model.ops import matmul
+from fastvlm_mlx.model.vision import AttentionBlock, ConvFFN, FastViTHD
 
 from .calibration import calibration_pictures
 from .layout import Weights

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FastVLMConfig
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.device.memory import host_memory
 from fastvlm_mlx.errors import OptionError, PromptError
-from fastvlm_mlx.memory import host_memory
-from fastvlm_mlx.prompt import ChatTokenizer
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from fastvlm_mlx.weights import build_model
 
 from .calibrate import calibrate

@@ -1,14 +1,14 @@
 """The vision tower: every branch, norm and scale folded into the runtime's weights.
 
-One function per block of `fastvlm_mlx/vision.py`, in the same order. Each takes its
+One function per block of `fastvlm_mlx/model/vision.py`, in its order. Each takes its
 tensors from the checkpoint, in train form (branches and BatchNorm) or in inference
 form (`reparam_conv`), whichever is there.
 """
 
 import re
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import VisionConfig
+from fastvlm_mlx.device.backend import mx
 
 from .layout import Weights, dense, depthwise, grouped, one_after_another, pointwise
 from .names import TOWER

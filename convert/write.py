@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import (
     FORMAT_VERSION,
     INDEX_FILE,
@@ -26,6 +25,7 @@ from fastvlm_mlx.config import (
     FastVLMConfig,
     read_json,
 )
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, WriteError
 
 from .layout import Weights

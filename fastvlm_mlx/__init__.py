@@ -12,7 +12,7 @@ that `fastvlm-mlx --help` does not wait for MLX.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import blas
+from .device import blas
 from .errors import (
     CacheError,
     CheckpointError,
@@ -29,13 +29,13 @@ from .errors import (
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .batch_request import Outcome, Request
-    from .caches import CacheStats
+    from .caches.caches import CacheStats
     from .chat import Chat
-    from .dial import ImageInput
     from .engine import FastVLM, load
-    from .generate import GenerationResult, TextStream, Timings
+    from .generation.generate import GenerationResult, TextStream, Timings
+    from .images.resolution import ImageInput
     from .options import GenerationOptions
+    from .request import Outcome, Request
 
 
 __all__ = [
@@ -65,16 +65,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CacheStats": "caches",
+    "CacheStats": "caches.caches",
     "Chat": "chat",
     "FastVLM": "engine",
     "GenerationOptions": "options",
-    "GenerationResult": "generate",
-    "ImageInput": "dial",
-    "Outcome": "batch_request",
-    "Request": "batch_request",
-    "TextStream": "generate",
-    "Timings": "generate",
+    "GenerationResult": "generation.generate",
+    "ImageInput": "images.resolution",
+    "Outcome": "request",
+    "Request": "request",
+    "TextStream": "generation.generate",
+    "Timings": "generation.generate",
     "load": "engine",
 }
 

@@ -14,24 +14,30 @@ from dataclasses import asdict, dataclass, field
 from numbers import Integral
 from typing import Any, Protocol
 
-from .backend import device_lock, mx
-from .batch_request import Outcome, Request, RequestId
-from .caches import Caches
+from .caches.caches import Caches
+from .caches.prefixes import Prefix
 from .config import FastVLMConfig
+from .device.backend import device_lock, mx
+from .device.memory import prefill_step
 from .errors import FastVLMError, OptionError
-from .generate import Answer, GenerationResult, Timings, generate_step, make_sampler
-from .image import ImageSource
-from .image_encoder import EncodedPicture, ImageEncoder, at_once
-from .memory import prefill_step
-from .model import FastVLMModel
+from .generation.decode_batch import Rows, Start, alike
+from .generation.generate import (
+    Answer,
+    GenerationResult,
+    Timings,
+    generate_step,
+    make_sampler,
+)
+from .generation.prefill import Reading
+from .generation.prepared import Opened, Prepared
+from .images.decode import ImageSource
+from .images.encoder import EncodedPicture, ImageEncoder, at_once
+from .images.image import Lap, Picture
+from .model.fastvlm import FastVLMModel
 from .options import GenerationOptions
-from .picture import Lap, Picture
-from .prefix_cache import Prefix
-from .prompt import ChatTokenizer, Message, question
-from .reader import Reading
-from .request import Opened, Prepared
-from .rows import Rows, Start, alike
-from .stopwatch import Stopwatch
+from .request import Outcome, Request, RequestId
+from .text.tokenizer import ChatTokenizer, Message, question
+from .timings import Stopwatch
 
 AHEAD = 2
 """Batches of requests that are opened before there is room for their answers."""

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from .chat_file import Script, Turn, read_script, write_script
-from .generate import GenerationResult, TextStream
-from .image import ImageSource
+from .generation.generate import GenerationResult, TextStream
+from .generation.prepared import Prepared
+from .images.decode import ImageSource
+from .images.image import Lap, Picture
 from .options import GenerationOptions
-from .picture import Lap, Picture
-from .prompt import ChatTokenizer, Message, question
-from .request import Prepared
-from .stopwatch import Stopwatch
+from .text.tokenizer import ChatTokenizer, Message, question
+from .timings import Stopwatch
 
 
 class Answerer(Protocol):

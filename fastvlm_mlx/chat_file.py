@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .backend import mx
+from .atomic_file import DamagedFileError, read_arrays, write_arrays
+from .device.backend import mx
 from .errors import CacheError, WriteError
-from .picture import Look, Picture
-from .whole_file import DamagedFileError, read_arrays, write_arrays
+from .images.image import Look, Picture
 
 _FORMAT = "fastvlm-mlx chat 1"
 

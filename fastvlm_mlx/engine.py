@@ -8,30 +8,38 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import backend, blas, budget, dial, plan
-from .backend import device_lock, mx
 from .batch import Batch, Given
-from .batch_request import Outcome
-from .caches import Caches, CacheStats
+from .caches.caches import Caches, CacheStats
+from .caches.kv import check_bits
+from .caches.model_digest import model_identity
+from .caches.prefix_file import read_prefix, write_prefix
+from .caches.prefixes import EMPTY, Prefix
 from .chat import Chat, listed
 from .config import FastVLMConfig, load_config
+from .device import backend, blas
+from .device.backend import device_lock, mx
+from .device.memory import prefill_step
 from .errors import CacheError, PromptError
-from .generate import GenerationResult, TextStream, generate_step, make_sampler
-from .identity import model_identity
-from .image import ImageSource, PictureFile, read_file, upright_size
-from .image_encoder import ImageEncoder
-from .kv_cache import check_bits
-from .memory import prefill_step
-from .model import FastVLMModel
+from .generation.generate import (
+    GenerationResult,
+    TextStream,
+    generate_step,
+    make_sampler,
+)
+from .generation.prefill import Reading
+from .generation.prepared import Opened, Prepared
+from .images import resolution as dial
+from .images.decode import ImageSource, PictureFile, read_file, upright_size
+from .images.encoder import ImageEncoder
+from .images.image import Lap, Look, Picture, Pictures
+from .model.fastvlm import FastVLMModel
 from .options import GenerationOptions
-from .picture import Lap, Look, Picture
-from .prefix_cache import EMPTY, Prefix
-from .prompt import ChatTokenizer, Message, Prompt, question
-from .prompt_file import read_prefix, write_prefix
-from .reader import Reading
-from .request import Opened, Prepared
+from .planning import budget
+from .planning import memory_plan as plan
+from .request import Outcome
 from .resolve import EMBEDDED, resolve
-from .stopwatch import Stopwatch
+from .text.tokenizer import ChatTokenizer, Message, Prompt, question
+from .timings import Stopwatch
 from .weights import load_model
 
 _log = logging.getLogger(__name__)
@@ -67,6 +75,7 @@ class FastVLM:
         self._machine = budget.this_machine(model.embed_dtype, limit)
         self._weights_bytes = model.weights_bytes
         self.caches = Caches(cache_bytes, cache_folder, lambda: self._encoder_identity)
+        self._pictures = Pictures()
         self.encoder = ImageEncoder(model, self.caches.features, self._views_together)
         backend.configure()
 
@@ -339,7 +348,7 @@ class FastVLM:
     ) -> Picture:
         if isinstance(source, Picture):
             return source
-        return self.caches.pictures.open(source, look, lap)
+        return self._pictures.open(source, look, lap)
 
     def _tokens(
         self, request: Prepared, reading: Reading, watch: Stopwatch

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .batch_request import Outcome, Request
 from .engine import FastVLM
 from .errors import FastVLMError, JobError, WriteError
+from .request import Outcome, Request
 
 PICTURE_SUFFIXES = frozenset(
     ".avif .bmp .gif .heic .heif .jp2 .jpeg .jpg .png .tif .tiff .webp".split()

@@ -1,91 +1,112 @@
-"""A request made ready: what the language model still has to read, and what it had.
+"""One of many questions, and what became of it."""
 
-The way of a request: `Opened`, with prompt and pictures → keys → the longest beginning
-read before → only the pictures after it are encoded → `Prepared`. From there one
-answer, or a batch of them, goes on.
-"""
-
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
-from .backend import mx
-from .dial import ImageInput
-from .image_encoder import EncodedPicture
-from .model import FastVLMModel
-from .options import GenerationOptions
-from .picture import Picture
-from .prefix_cache import Key, Prefix
-from .prompt import Prompt
+from .chat import listed
+from .errors import FastVLMError, OptionError, PromptError
+from .generation.generate import GenerationResult
+from .images.decode import ImageSource
+from .options import GenerationOptions, option_names
+
+RequestId = str | int | None
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A request that was checked, its pictures opened; no model had to do with it."""
+@dataclass(
+    frozen=True, init=False, eq=False
+)  # pictures in arrays have no plain equality
+class Request:
+    """A question to be asked among others.
 
-    prompt: Prompt
+    Args:
+        prompt: the question.
+        images: one picture or several, as in `FastVLM.generate`; none for text alone.
+        system: replaces the checkpoint's system prompt.
+        id: anything to know the answer by; it is handed back.
+        **options: the fields of GenerationOptions, for this request alone.
+
+    Raises:
+        PromptError: `prompt` or `system` is not a text.
+        OptionError: an option that is unknown or outside its range.
+    """
+
+    prompt: str
+    images: tuple[ImageSource, ...]
+    system: str | None
+    id: RequestId
     options: GenerationOptions
-    pictures: tuple[Picture, ...]
-    images: tuple[ImageInput, ...] = ()  # how each of them is looked at
 
-    @functools.cached_property
-    def keys(self) -> tuple[Key, ...]:
-        """What stands at each position of the prompt."""
-        return prompt_keys(self.prompt, [picture.digest for picture in self.pictures])
-
-    def pictures_after(self, prefix: Prefix) -> list[Picture]:
-        """Those that have to be encoded, if the prefix need not be read."""
-        missing = pictures_after(self.prompt, len(prefix))
-        return [self.pictures[index] for index, *_ in missing]
-
-    def prepared(
-        self, prefix: Prefix, encoded: Mapping[str, EncodedPicture]
-    ) -> "Prepared":
-        """The request made ready; `encoded` has those pictures by digest."""
-        made = {
-            index: encoded[self.pictures[index].digest]
-            for index, *_ in pictures_after(self.prompt, len(prefix))
+    def __init__(
+        self,
+        prompt: str,
+        images: ImageSource | Sequence[ImageSource] | None = (),
+        *,
+        system: str | None = None,
+        id: RequestId = None,
+        **options: Any,
+    ) -> None:
+        _require_text("prompt", prompt)
+        if system is not None:
+            _require_text("system", system)
+        values = {
+            "prompt": prompt,
+            "images": tuple(listed(images)),
+            "system": system,
+            "id": id,
+            "options": GenerationOptions.of(**options),
         }
-        return Prepared(self.prompt, self.options, self.keys, prefix, made, self.images)
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, given: "Request | Mapping[str, Any]") -> Self:
+        """From what a caller writes: a Request, or a mapping of its arguments.
+
+        Raises:
+            OptionError: a key that is no argument, or no mapping at all.
+            PromptError: there is no prompt.
+        """
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping) or not all(isinstance(k, str) for k in given):
+            raise OptionError(
+                f"A request is {type(given).__name__}; expected a Request, or a "
+                'mapping such as {"prompt": "What is this?", "images": ["a.jpg"]}.'
+            )
+        known = {"prompt", "images", "system", "id", *option_names()}
+        unknown = sorted(given.keys() - known)
+        if unknown:
+            raise OptionError(
+                f"A request has no {', '.join(unknown)}; "
+                f"expected {', '.join(sorted(known))}."
+            )
+        if "prompt" not in given:
+            raise PromptError('A request has no "prompt"; expected a question.')
+        return cls(**given)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A request that can no longer be refused."""
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a request: its result, or the error that it alone failed with."""
 
-    prompt: Prompt
-    options: GenerationOptions
-    keys: tuple[Key, ...]  # what stands at each position of the prompt
-    prefix: Prefix  # its beginning, read before; shorter than the prompt
-    encoded: Mapping[int, EncodedPicture]  # by index, those that the prefix lacks
-    images: tuple[ImageInput, ...] = ()  # how each picture was looked at
+    index: int  # the request's place among those asked, from 0
+    id: RequestId
+    result: GenerationResult | None
+    error: FastVLMError | None
 
-    def inputs_embeds(self, model: FastVLMModel) -> mx.array:
-        """The prompt after its prefix: (1, L, D)."""
-        done = len(self.prefix)
-        embeds = [
-            self.encoded[index].image_embeds[max(done - start, 0) :]
-            for index, start, _ in pictures_after(self.prompt, done)
-        ]
-        spans = [
-            (max(start - done, 0), min(length, start + length - done))
-            for _, start, length in pictures_after(self.prompt, done)
-        ]
-        return model.splice(self.prompt.token_ids[done:], spans, embeds)
+    @property
+    def text(self) -> str:
+        """The answer's text.
+
+        Raises:
+            FastVLMError: the error, if the request failed.
+        """
+        if self.result is None:
+            raise self.error or FastVLMError("The request has no result.")
+        return self.result.text
 
 
-def prompt_keys(prompt: Prompt, digests: Sequence[str]) -> tuple[Key, ...]:
-    """What stands at each position: token ids, and a picture's digest in its place."""
-    keys: list[Key] = list(prompt.token_ids)
-    for (start, length), digest in zip(prompt.image_spans, digests, strict=True):
-        keys[start : start + length] = [digest] * length
-    return tuple(keys)
-
-
-def pictures_after(prompt: Prompt, done: int) -> list[tuple[int, int, int]]:
-    """Index, start and length of the pictures that do not end before a position."""
-    return [
-        (index, start, length)
-        for index, (start, length) in enumerate(prompt.image_spans)
-        if start + length > done
-    ]
+def _require_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise PromptError(f"{name} is {type(value).__name__}; expected a text.")

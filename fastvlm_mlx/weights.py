@@ -7,7 +7,6 @@ from typing import Any, cast
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from .backend import current, mx, pick_dtype
 from .config import (
     FORMAT_VERSION,
     INDEX_FILE,
@@ -18,11 +17,12 @@ from .config import (
     load_config,
     read_weight_map,
 )
-from .dequantize import prepare
+from .device.backend import current, mx, pick_dtype
+from .device.memory import memory_size
 from .errors import CheckpointError
-from .joined import join_projections
-from .memory import memory_size
-from .model import FastVLMModel
+from .model.dequantize import prepare
+from .model.fastvlm import FastVLMModel
+from .model.fused_projections import join_projections
 
 Weights = Mapping[str, mx.array]
 

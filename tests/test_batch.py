@@ -23,8 +23,8 @@ from fastvlm_mlx import (
     Timings,
 )
 from fastvlm_mlx.batch import fill_up
-from fastvlm_mlx.image_encoder import ENCODED_AT_ONCE
-from fastvlm_mlx.picture import Look, Picture
+from fastvlm_mlx.images.encoder import ENCODED_AT_ONCE
+from fastvlm_mlx.images.image import Look, Picture
 
 QUESTION = "What is in this picture?"
 MIXED = 500

@@ -11,10 +11,10 @@ from benchmarks.geometry import LANGUAGE_MODELS
 from benchmarks.graph import count, one_kernel_each
 from benchmarks.peers import Peer, Unavailable
 from benchmarks.roofline import predict
-from fastvlm_mlx import blas
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FASTVITHD, TextConfig
-from fastvlm_mlx.roofline import PEAKS
+from fastvlm_mlx.device import blas
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.planning.cost import PEAKS
 
 
 def test_multiply_adds_of_an_encode() -> None:

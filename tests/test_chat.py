@@ -10,8 +10,9 @@ from PIL import Image
 
 import fastvlm_mlx
 from fastvlm_mlx import FastVLM
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.atomic_file import write_arrays
 from fastvlm_mlx.chat import Chat
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import (
     CacheError,
     FastVLMError,
@@ -19,8 +20,7 @@ from fastvlm_mlx.errors import (
     PromptError,
     WriteError,
 )
-from fastvlm_mlx.prompt import Message
-from fastvlm_mlx.whole_file import write_arrays
+from fastvlm_mlx.text.tokenizer import Message
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 import fastvlm_mlx
 from fastvlm_mlx import FastVLM, engine
-from fastvlm_mlx import picture as picture_module
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import FastVLMError, ImageError, OptionError, PromptError
-from fastvlm_mlx.frame import prepare
-from fastvlm_mlx.prompt import Message
+from fastvlm_mlx.images import image as picture_module
+from fastvlm_mlx.images.resize import prepare
+from fastvlm_mlx.text.tokenizer import Message
 
 QUESTION = "What is in this picture?"
 SAMPLED: dict[str, Any] = {"temperature": 1.0, "max_tokens": 12}

@@ -14,16 +14,16 @@ from PIL import Image
 
 import fastvlm_mlx
 from fastvlm_mlx import FastVLM, engine
-from fastvlm_mlx import generate as generate_module
-from fastvlm_mlx import picture as picture_module
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.caches.kv import is_plain
+from fastvlm_mlx.caches.prefixes import PrefixCache
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CacheError, OptionError, PromptError
-from fastvlm_mlx.kv_cache import is_plain
-from fastvlm_mlx.language import KVCache
-from fastvlm_mlx.prefix_cache import PrefixCache
-from fastvlm_mlx.prompt import Message, question
-from fastvlm_mlx.reader import Reading
-from fastvlm_mlx.stopwatch import Stopwatch
+from fastvlm_mlx.generation import generate as generate_module
+from fastvlm_mlx.generation.prefill import Reading
+from fastvlm_mlx.images import image as picture_module
+from fastvlm_mlx.model.language import KVCache
+from fastvlm_mlx.text.tokenizer import Message, question
+from fastvlm_mlx.timings import Stopwatch
 
 Open = Callable[..., FastVLM]
 Asked = tuple[list[Any], str]

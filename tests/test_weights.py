@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FORMAT_VERSION, INDEX_FILE, STAMP, WEIGHTS_FILE
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError, OptionError
 from fastvlm_mlx.weights import load_model
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from benchmarks.curve.setting import Setting
 from benchmarks.harness import Job, time_in_turn
 from fastvlm_mlx import FastVLM
-from fastvlm_mlx.backend import mx
-from fastvlm_mlx.measure import WORDS
-from fastvlm_mlx.model import FastVLMModel
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model.fastvlm import FastVLMModel
+from fastvlm_mlx.planning.measure import WORDS
 
 
 def first_token_seconds(

@@ -25,9 +25,9 @@ from benchmarks.encoders.fastvit import (
 from benchmarks.encoders.random_weights import count_parameters
 from benchmarks.encoders.siglip import SO400M_384
 from benchmarks.encoders.vit import VIT_H_378, VIT_L_336, VisionTransformer, ViTConfig
-from fastvlm_mlx.backend import current
 from fastvlm_mlx.config import FASTVITHD, VisionConfig
-from fastvlm_mlx.vision import FastViTHD
+from fastvlm_mlx.device.backend import current
+from fastvlm_mlx.model.vision import FastViTHD
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import mlx.nn as nn
 
-from fastvlm_mlx import ops
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model import ops
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,15 @@ by BatchNorm, which disappears into `qkv` when it is fused.
 """
 
 from benchmarks.encoders.random_weights import count_parameters
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FASTVITHD, VisionConfig
-from fastvlm_mlx.ops import bias_gelu, gate_gelu, matmul
-from fastvlm_mlx.vision import AttentionBlock, Downsample, FastViTHD, SqueezeExcite
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model.ops import bias_gelu, gate_gelu, matmul
+from fastvlm_mlx.model.vision import (
+    AttentionBlock,
+    Downsample,
+    FastViTHD,
+    SqueezeExcite,
+)
 
 GATED_STAGES = (2, 3)
 """Stages whose downsampling squeezes and excites, in MCi0 to MCi2."""

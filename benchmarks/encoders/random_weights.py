@@ -5,7 +5,7 @@ import math
 import mlx.nn as nn
 from mlx.utils import tree_map
 
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 
 
 def randomize(module: nn.Module, dtype: mx.Dtype = mx.float32) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import mlx.nn as nn
 
-from fastvlm_mlx import ops
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model import ops
 
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
     "gelu": ops.gelu,

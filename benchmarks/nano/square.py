@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.nano.placement import Placement, Point
 from benchmarks.nano.presets import STRIDE, image_tokens
-from fastvlm_mlx.frame import prepare
+from fastvlm_mlx.images.resize import prepare
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from benchmarks.paper.headlines import HEADLINES
 from benchmarks.paper.methods import METHODS, Method
 from benchmarks.paper.prefill import Decoder, Prefill, layers_that_fit
 from benchmarks.paper.table import Row, print_headlines, print_scaled, print_table
-from fastvlm_mlx.backend import mx
-from fastvlm_mlx.memory import memory_size
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.device.memory import memory_size
 
 PATIENCE = 60.0
 """Seconds after which a job is not repeated any more, if not quick."""

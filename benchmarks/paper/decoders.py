@@ -6,7 +6,7 @@ Sizes are those of the published config.json of each; mlx-lm builds them.
 from dataclasses import replace
 
 from fastvlm_mlx.config import TextConfig
-from fastvlm_mlx.geometry import published_config
+from fastvlm_mlx.planning.geometry import published_config
 
 _QWEN2 = published_config("0.5b").text_config
 

@@ -9,7 +9,7 @@ from benchmarks.encoders.catalogue import ENCODERS
 from benchmarks.encoders.random_weights import randomize
 from benchmarks.encoders.vit import VisionTransformer
 from benchmarks.paper.effort import Effort
-from fastvlm_mlx.backend import mx, pick_dtype
+from fastvlm_mlx.device.backend import mx, pick_dtype
 
 
 def encode_seconds(encoder: str, side: int, effort: Effort) -> float:

@@ -15,9 +15,9 @@ import mlx.nn as nn
 
 from benchmarks.encoders.random_weights import randomize
 from benchmarks.paper.effort import Effort
-from fastvlm_mlx.backend import mx, pick_dtype
 from fastvlm_mlx.config import TextConfig
-from fastvlm_mlx.language import (
+from fastvlm_mlx.device.backend import mx, pick_dtype
+from fastvlm_mlx.model.language import (
     KVCache,
     build_language_model,
     hidden_states,

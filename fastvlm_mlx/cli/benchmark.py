@@ -11,8 +11,8 @@ from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
     from ..config import FastVLMConfig
-    from ..measure import Parts
-    from ..model import FastVLMModel
+    from ..model.fastvlm import FastVLMModel
+    from ..planning.measure import Parts
 
 PAPER = {
     "0.5b": (116.3, 50.5, 166.0),
@@ -55,8 +55,8 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print a line for each resolution when it is measured."""
-    from ..measure import measure
     from ..options import parse_resolution
+    from ..planning.measure import measure
 
     if arguments.runs < 1:
         raise OptionError(f"--runs is {arguments.runs}; expected at least 1.")
@@ -80,10 +80,10 @@ def _model(
     arguments: argparse.Namespace, sizes: list[tuple[int, int]]
 ) -> "tuple[FastVLMModel, FastVLMConfig]":
     """A network with its weights in memory, if all of it fits."""
-    from ..backend import pick_dtype
-    from ..budget import memory_limit, this_machine
-    from ..geometry import published_config, random_model
-    from ..plan import Work, check
+    from ..device.backend import pick_dtype
+    from ..planning.budget import memory_limit, this_machine
+    from ..planning.geometry import published_config, random_model
+    from ..planning.memory_plan import Work, check
     from ..weights import load_model
 
     limit = memory_limit(arguments.memory_limit)
@@ -102,10 +102,10 @@ def _model(
 
 def _with_weights(model: "FastVLMModel") -> "FastVLMModel":
     """As `load_model` leaves one: in the backend's form, and in memory."""
-    from ..backend import current, mx
-    from ..dequantize import prepare
-    from ..joined import join_projections
-    from ..memory import memory_size
+    from ..device.backend import current, mx
+    from ..device.memory import memory_size
+    from ..model.dequantize import prepare
+    from ..model.fused_projections import join_projections
 
     if current() == "cpu":
         prepare(model, model.embed_dtype, memory_size())
@@ -158,8 +158,8 @@ def _at_best(
 ) -> tuple[float, ...] | None:
     """Encode and prefill in seconds, if every weight is read once and nothing else;
     None on a machine whose peaks are unknown."""
-    from ..model import bytes_of
-    from ..roofline import PEAKS, encode_flops, least_time, prefill_flops
+    from ..model.fastvlm import bytes_of
+    from ..planning.cost import PEAKS, encode_flops, least_time, prefill_flops
 
     peak = PEAKS.get(_machine())
     if peak is None:
@@ -191,6 +191,6 @@ def _row(name: str, second: str, *cells: str | float) -> str:
 
 def _machine() -> str:
     """As MLX names the device."""
-    from ..backend import mx
+    from ..device.backend import mx
 
     return str(mx.device_info().get("device_name", ""))

@@ -22,7 +22,7 @@ from .terminal import answer, is_conversation, read_line, remark, report
 
 if TYPE_CHECKING:
     from ..engine import FastVLM
-    from ..generate import GenerationResult
+    from ..generation.generate import GenerationResult
 
 HELP = """\
 /image PATH   show a picture with the next question
@@ -63,7 +63,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Refuse what is wrong before a model is loaded; then talk."""
-    from ..image import check_file
+    from ..images.decode import check_file
     from ..options import GenerationOptions
 
     chosen = chosen_options(arguments)
@@ -170,7 +170,7 @@ class Talk:
             raise PromptError(f"{command} is no command here; /help lists them.")
 
     def _show(self, path: str) -> None:
-        from ..image import check_file
+        from ..images.decode import check_file
 
         self._images.append(str(check_file(path)))
 

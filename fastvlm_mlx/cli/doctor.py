@@ -8,7 +8,7 @@ from .arguments import Verbs, add_everywhere
 from .terminal import answer, answer_json
 
 if TYPE_CHECKING:
-    from ..doctor import Facts
+    from ..planning.doctor import Facts
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -26,7 +26,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Facts at once, then each rate as it is measured, then advice."""
-    from ..doctor import advise, look, rates
+    from ..planning.doctor import advise, look, rates
 
     facts = look()
     if arguments.json:

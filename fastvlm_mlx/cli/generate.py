@@ -24,9 +24,9 @@ from .stats import answer_stats, cache_stats
 from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
-    from ..frame import Fit
-    from ..generate import GenerationResult, TextStream
-    from ..image import ImageSource, PictureFile
+    from ..generation.generate import GenerationResult, TextStream
+    from ..images.decode import ImageSource, PictureFile
+    from ..images.resize import Fit
     from ..options import GenerationOptions
 
 
@@ -62,7 +62,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Refuse what is wrong before a model is fetched and loaded; then answer."""
-    from ..image import check_file
+    from ..images.decode import check_file
     from ..options import GenerationOptions
     from ..resolve import resolve
 
@@ -99,8 +99,8 @@ def _opened_ahead(
     AnyRes it needs the original.
     """
     from ..config import load_config
-    from ..dial import check, choose_look, depends_on_picture, positions
-    from ..image import open_ahead, upright_size
+    from ..images.decode import open_ahead, upright_size
+    from ..images.resolution import check, choose_look, depends_on_picture, positions
 
     config = load_config(folder)
 

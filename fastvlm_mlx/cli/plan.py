@@ -11,7 +11,7 @@ from .terminal import answer, answer_json
 
 if TYPE_CHECKING:
     from ..config import FastVLMConfig
-    from ..plan import Machine, MemoryPlan, Work
+    from ..planning.memory_plan import Machine, MemoryPlan, Work
 
 MACS = (8, 16, 24, 32, 64)
 """GiB of unified memory."""
@@ -57,9 +57,9 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print a table for Macs and one for this machine."""
-    from ..backend import pick_dtype
-    from ..budget import memory_limit, this_machine
-    from ..plan import Machine, mac_limit
+    from ..device.backend import pick_dtype
+    from ..planning.budget import memory_limit, this_machine
+    from ..planning.memory_plan import Machine, mac_limit
 
     config = _config(arguments)
     work = _work(arguments, config)
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _config(arguments: argparse.Namespace) -> "FastVLMConfig":
     from ..config import load_config
-    from ..geometry import GEOMETRIES, published_config
+    from ..planning.geometry import GEOMETRIES, published_config
     from ..resolve import resolve
 
     if arguments.model.lower() in GEOMETRIES:
@@ -87,9 +87,9 @@ def _config(arguments: argparse.Namespace) -> "FastVLMConfig":
 
 
 def _work(arguments: argparse.Namespace, config: "FastVLMConfig") -> "Work":
+    from ..images.image import ANYRES_VIEWS
     from ..options import parse_resolution
-    from ..picture import ANYRES_VIEWS
-    from ..plan import usual_work
+    from ..planning.memory_plan import usual_work
 
     asked = arguments.resolution
     size = None if asked is None else parse_resolution(asked)
@@ -108,8 +108,8 @@ def _plans(
     config: "FastVLMConfig", work: "Work", machine: "Machine"
 ) -> "Iterator[tuple[int, MemoryPlan]]":
     """One for each precision of the language model."""
-    from ..geometry import whole_bytes
-    from ..plan import PRECISIONS, make_plan, precision_bytes
+    from ..planning.geometry import whole_bytes
+    from ..planning.memory_plan import PRECISIONS, make_plan, precision_bytes
 
     whole = whole_bytes(config, machine.item_bytes)
     for bits in PRECISIONS:
@@ -120,7 +120,7 @@ def _plans(
 def _tables(
     config: "FastVLMConfig", plans: dict[str, Any], work: "Work", limit: int
 ) -> Iterator[str]:
-    from ..plan import mac_limit
+    from ..planning.memory_plan import mac_limit
 
     yield f"{config.source or 'model'}: {work}. in MB."
     yield ""

@@ -4,9 +4,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..caches import CacheStats
-    from ..dial import ImageInput
-    from ..generate import GenerationResult
+    from ..caches.caches import CacheStats
+    from ..generation.generate import GenerationResult
+    from ..images.resolution import ImageInput
 
 
 def answer_stats(result: "GenerationResult") -> str:

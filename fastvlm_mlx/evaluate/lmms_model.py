@@ -5,8 +5,8 @@ from typing import Any
 
 from lmms_eval.api.model import lmms
 
-from ..batch_request import Request
 from ..engine import load
+from ..request import Request
 
 _LONGEST = 1024
 """Tokens, where a task sets no length; lmms-eval's own models have it so."""

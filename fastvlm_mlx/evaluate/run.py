@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..batch_request import Outcome, Request
 from ..engine import FastVLM
 from ..errors import PromptError, WriteError
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
 from ..options import Auto, GenerationOptions
+from ..request import Outcome, Request
 from .comparison import Conditions, beside_paper
 from .paper import paper_row
 from .questions import Question, Questions

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 from tests.convert.folders import GOLDENS, Arrays, arrays_of, edit_json, store
 
 APPLE_TOWER = "model.vision_tower.vision_tower.model."

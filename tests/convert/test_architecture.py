@@ -11,8 +11,8 @@ from convert.architecture import describe, image_size, text_config_from, tied_he
 from convert.names import rename
 from convert.read import Tensors, read_tensors
 from convert.tokenizer import SpecialTokens, read_tokenizer
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FastVLMConfig
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError, FastVLMError
 from tests.convert.folders import copy_golden, edit_json
 

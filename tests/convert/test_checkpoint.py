@@ -15,8 +15,8 @@ import pytest
 from convert import Recipe, convert_checkpoint
 from convert.names import TOWER, detect_layout
 from convert.read import Tensors, read_tensors
-from fastvlm_mlx.backend import DTYPES, mx
 from fastvlm_mlx.config import Packing, load_config
+from fastvlm_mlx.device.backend import DTYPES, mx
 from fastvlm_mlx.errors import (
     CheckpointError,
     ConfigError,
@@ -24,8 +24,8 @@ from fastvlm_mlx.errors import (
     OptionError,
     WriteError,
 )
-from fastvlm_mlx.model import FastVLMModel
-from fastvlm_mlx.prompt import ChatTokenizer, Message
+from fastvlm_mlx.model.fastvlm import FastVLMModel
+from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import (
     GOLDENS,

@@ -16,8 +16,8 @@ from convert.layout import (
     pointwise,
 )
 from convert.reparameterize import Conv
-from fastvlm_mlx.backend import mx
-from fastvlm_mlx.vision import DepthwiseConv, GroupedConv
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model.vision import DepthwiseConv, GroupedConv
 from tests.convert.convolution import Array, convolve
 
 CHANNELS = 4

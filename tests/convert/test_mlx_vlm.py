@@ -14,7 +14,7 @@ from convert.layout import interleaved, one_after_another
 from convert.mlx_vlm import as_mlx_vlm
 from convert.read import read_tensors
 from convert.rescale import rescale
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, OptionError
 from tests.convert.folders import GOLDENS, NAMES
 

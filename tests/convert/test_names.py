@@ -6,7 +6,7 @@ Pairs are those of Apple's `mci.py` and timm's `fastvit.py`, written out by hand
 import pytest
 
 from convert.names import Layout, Naming, detect_layout, rename
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
 from tests.convert.folders import GOLDENS, arrays_of
 

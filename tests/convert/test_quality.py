@@ -11,7 +11,7 @@ import pytest
 
 from convert import Recipe, compare_folders, convert_checkpoint
 from convert.quality import Answer, _compare, answers, judge, read_examinee
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
 from tests.convert.folders import GOLDENS, edit_json
 

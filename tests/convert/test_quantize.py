@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from convert.layout import Weights
 from convert.quantize import Quantized, pack, plan, quantize
 from convert.recipe import Recipe
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import Packing, QuantizationConfig
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import OptionError
 
 EMBEDDING = "language_model.model.embed_tokens.weight"

@@ -14,7 +14,7 @@ from convert.reparameterize import (
     scale_outputs,
     sum_branches,
 )
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 from tests.convert.convolution import Array, convolve, per_channel
 
 CHANNELS = 6

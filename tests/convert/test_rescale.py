@@ -12,9 +12,9 @@ from convert.names import rename
 from convert.read import read_tensors
 from convert.rescale import Peaks, measure, rescale
 from convert.tower import fuse_tower
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import VisionConfig
-from fastvlm_mlx.vision import FastViTHD
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model.vision import FastViTHD
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 SIZE = (128, 192)

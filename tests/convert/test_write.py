@@ -14,8 +14,8 @@ import pytest
 from convert import Recipe, convert_checkpoint, write
 from convert.read import read_tensors
 from convert.write import whole_folder, write_weights
-from fastvlm_mlx.backend import mx
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP
+from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, WriteError
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import GOLDENS, INDEX

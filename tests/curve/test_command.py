@@ -12,8 +12,8 @@ from benchmarks.curve.drawing import draw_curve
 from benchmarks.curve.latency import first_token_job
 from benchmarks.curve.setting import Setting
 from fastvlm_mlx import load
-from fastvlm_mlx.backend import mx
-from fastvlm_mlx.model import FastVLMModel
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model.fastvlm import FastVLMModel
 
 
 def item(method: str, resolution: int, accuracy: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from benchmarks.encoders.fastvit import FastViT, mobile_clip
 from benchmarks.encoders.random_weights import randomize
 from benchmarks.encoders.siglip import SO400M_384
 from benchmarks.encoders.vit import VisionTransformer
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 
 MILLIONS = {  # of the paper's tables 1, 3 and 10
     "FastViTHD": 125,

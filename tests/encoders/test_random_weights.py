@@ -2,7 +2,7 @@
 
 from benchmarks.encoders.convnext import ConvNeXt, ConvNeXtConfig
 from benchmarks.encoders.random_weights import count_parameters, randomize
-from fastvlm_mlx.backend import mx
+from fastvlm_mlx.device.backend import mx
 
 
 def test_random_weights_fill_everything() -> None:

@@ -8,7 +8,7 @@ from benchmarks.paper import prefill
 from benchmarks.paper.effort import QUICK, Effort
 from benchmarks.paper.prefill import Decoder, Prefill, add_up, choose, split
 from fastvlm_mlx.config import TextConfig
-from fastvlm_mlx.language import KVCache, make_cache
+from fastvlm_mlx.model.language import KVCache, make_cache
 
 WHOLE = Effort(runs=1, patience=1.0)
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from convert import convert_checkpoint
 from fastvlm_mlx import FastVLM, load
-from fastvlm_mlx.backend import mx
-from fastvlm_mlx.model import FastVLMModel
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model.fastvlm import FastVLMModel
 from fastvlm_mlx.weights import load_model
 
 Array = NDArray[Any]

@@ -46,9 +46,9 @@ from convert.layout import one_after_another  # noqa: E402
 from convert.names import TOWER  # noqa: E402
 from convert.read import Tensors  # noqa: E402
 from convert.tower import fuse_tower  # noqa: E402
-from fastvlm_mlx.backend import mx  # noqa: E402
 from fastvlm_mlx.config import FASTVITHD, VisionConfig  # noqa: E402
-from fastvlm_mlx.vision import FastViTHD  # noqa: E402
+from fastvlm_mlx.device.backend import mx  # noqa: E402
+from fastvlm_mlx.model.vision import FastViTHD  # noqa: E402
 from tests.parity.runtime import (  # noqa: E402
     TOWER_TOLERANCE,
     channels_last,

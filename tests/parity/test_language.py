@@ -16,8 +16,8 @@ pytest.importorskip("transformers")
 import torch  # noqa: E402
 from transformers import FastVlmForConditionalGeneration  # noqa: E402
 
-from fastvlm_mlx.backend import mx  # noqa: E402
-from fastvlm_mlx.model import FastVLMModel  # noqa: E402
+from fastvlm_mlx.device.backend import mx  # noqa: E402
+from fastvlm_mlx.model.fastvlm import FastVLMModel  # noqa: E402
 from tests.goldens.layouts import (  # noqa: E402
     Recipe,
     write_apple,

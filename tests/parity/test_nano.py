@@ -20,9 +20,9 @@ from benchmarks.nano.reference import Reference  # noqa: E402
 from benchmarks.nano.square import read_square, to_pixel_values  # noqa: E402
 from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import FastVLM, load  # noqa: E402
-from fastvlm_mlx.backend import mx  # noqa: E402
-from fastvlm_mlx.frame import prepare  # noqa: E402
-from fastvlm_mlx.prompt import Message  # noqa: E402
+from fastvlm_mlx.device.backend import mx  # noqa: E402
+from fastvlm_mlx.images.resize import prepare  # noqa: E402
+from fastvlm_mlx.text.tokenizer import Message  # noqa: E402
 
 CHECKPOINT = Path(__file__).parents[2] / "benchmarks" / "nano" / "checkpoint"
 PICTURES = 100

@@ -21,8 +21,8 @@ from transformers.models.clip.image_processing_pil_clip import (  # noqa: E402
 )
 
 from benchmarks.nano import torchvision_stub  # noqa: E402, F401
-from fastvlm_mlx.frame import prepare  # noqa: E402
-from fastvlm_mlx.image import open_image  # noqa: E402
+from fastvlm_mlx.images.decode import open_image  # noqa: E402
+from fastvlm_mlx.images.resize import prepare  # noqa: E402
 
 pytestmark = pytest.mark.parity
 

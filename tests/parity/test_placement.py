@@ -23,9 +23,9 @@ from PIL import Image  # noqa: E402
 from transformers import FastVlmForConditionalGeneration  # noqa: E402
 
 from fastvlm_mlx import FastVLM, engine  # noqa: E402
-from fastvlm_mlx.backend import mx  # noqa: E402
-from fastvlm_mlx.frame import prepare  # noqa: E402
-from fastvlm_mlx.prompt import question  # noqa: E402
+from fastvlm_mlx.device.backend import mx  # noqa: E402
+from fastvlm_mlx.images.resize import prepare  # noqa: E402
+from fastvlm_mlx.text.tokenizer import question  # noqa: E402
 from tests.goldens.layouts import Recipe, write_fast_vlm  # noqa: E402
 from tests.parity import runtime  # noqa: E402
 from tests.parity.reference import TextShape, TowerShape  # noqa: E402

@@ -13,8 +13,8 @@ pytest.importorskip("timm")
 import torch  # noqa: E402
 from timm.models.fastvit import FastVit  # noqa: E402
 
-from fastvlm_mlx.model import FastVLMModel  # noqa: E402
-from fastvlm_mlx.vision import DepthwiseConv  # noqa: E402
+from fastvlm_mlx.model.fastvlm import FastVLMModel  # noqa: E402
+from fastvlm_mlx.model.vision import DepthwiseConv  # noqa: E402
 from tests.goldens.layouts import (  # noqa: E402
     Recipe,
     Writer,

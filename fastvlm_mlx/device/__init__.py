@@ -1,0 +1,1 @@
+"""The machine underneath: backend, BLAS, malloc, memory."""

@@ -1,0 +1,1 @@
+"""Embeddings in, tokens out; no files, no images, no tokenizer."""

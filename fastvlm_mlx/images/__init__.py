@@ -1,0 +1,1 @@
+"""Image files to pixels to embeddings; the only package that imports PIL."""

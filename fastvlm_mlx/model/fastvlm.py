@@ -1,0 +1,162 @@
+"""FastVLM: encoder, projector and language model, and the splice between them.
+
+Shapes: B batch, H and W pixels, N visual tokens, D hidden size of the language
+model, L positions of a prompt with its pictures expanded, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from ..config import FastVLMConfig
+from ..device.backend import mx
+from . import language
+from .language import KVCache
+from .ops import gelu
+from .vision import FastViTHD
+
+
+class Projector(nn.Module):
+    """From the encoder's channels to the language model's: `mlp2x_gelu`."""
+
+    def __init__(self, in_dims: int, out_dims: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(in_dims, out_dims)
+        self.linear_2 = nn.Linear(out_dims, out_dims)
+
+    def __call__(self, image_features: mx.array) -> mx.array:
+        return self.linear_2(gelu(self.linear_1(image_features)))
+
+
+class FastVLMModel(nn.Module):
+    """The network. It sees arrays and a config; it knows no file and no text."""
+
+    def __init__(self, config: FastVLMConfig) -> None:
+        super().__init__()
+        dims = config.text_config.hidden_size
+        self.vision_tower = FastViTHD(config.vision_config)
+        self.mm_projector = Projector(config.vision_config.hidden_size, dims)
+        self.language_model = language.build_language_model(config.text_config)
+
+    def __call__(
+        self, inputs_embeds: mx.array, cache: KVCache | None = None
+    ) -> mx.array:
+        """Logits of every position: (B, L, D) -> (B, L, V)."""
+        hidden = language.hidden_states(self.language_model, inputs_embeds, cache)
+        return language.apply_head(self.language_model, hidden)
+
+    def encode_image(self, pixel_values: mx.array) -> mx.array:
+        """(B, H, W, 3) in [0, 1] -> image_features (B, N, vision hidden_size)."""
+        features: mx.array = self.vision_tower(pixel_values)
+        return features
+
+    def project(self, image_features: mx.array) -> mx.array:
+        """(B, N, vision hidden_size) -> (B, N, D)."""
+        projected: mx.array = self.mm_projector(image_features)
+        return projected
+
+    def embed(self, token_ids: Sequence[int] | mx.array) -> mx.array:
+        """L token ids -> (1, L, D)."""
+        ids = (
+            token_ids if isinstance(token_ids, mx.array) else mx.array(list(token_ids))
+        )
+        # mxfp4 and its like give bfloat16, whatever the model computes in
+        return language.embed(self.language_model, ids[None]).astype(self.embed_dtype)
+
+    def splice(
+        self,
+        token_ids: Sequence[int],
+        spans: Sequence[tuple[int, int]],
+        image_embeds: Sequence[mx.array],
+    ) -> mx.array:
+        """Embed a prompt, with each picture's embeddings in its own place.
+
+        The places are known on the host since tokenizing, so nothing is read
+        back from the device here.
+
+        Args:
+            token_ids: L ids; those inside a span are placeholders, never embedded.
+            spans: (start, length) of each picture, in order, not overlapping.
+            image_embeds: one (length, D) array per span.
+
+        Returns:
+            (1, L, D).
+        """
+        parts, end = [], 0
+        for (start, length), embeds in zip(spans, image_embeds, strict=True):
+            if embeds.shape[0] != length:
+                raise ValueError(
+                    f"a span of {length} positions got {embeds.shape[0]} embeddings"
+                )
+            if start > end:
+                parts.append(self.embed(token_ids[end:start]))
+            parts.append(embeds[None].astype(self.embed_dtype))
+            end = start + length
+        if end < len(token_ids):
+            parts.append(self.embed(token_ids[end:]))
+        return mx.concatenate(parts, axis=1)
+
+    def prefill(self, inputs_embeds: mx.array, cache: KVCache) -> mx.array:
+        """Fill the cache with a prompt; logits of its last position, (1, V).
+
+        The head is the largest matrix of all and only one row of it is wanted.
+        """
+        hidden = language.hidden_states(self.language_model, inputs_embeds, cache)
+        return language.apply_head(self.language_model, hidden[:, -1:])[:, -1]
+
+    def prefill_rows(
+        self,
+        inputs_embeds: mx.array,
+        lengths: Sequence[int],
+        cache: KVCache,
+        step: int,
+    ) -> mx.array:
+        """Fill the cache with prompts padded on the right; logits of each one's last.
+
+        Args:
+            inputs_embeds: (B, L, D).
+            lengths: positions of each row that are no padding.
+            cache: batch caches, prepared for the padding.
+            step: positions per row at a time: bounds the activations.
+
+        Returns:
+            (B, V).
+        """
+        last: dict[int, mx.array] = {}
+        for begin in range(0, inputs_embeds.shape[1], max(step, 1)):
+            part = inputs_embeds[:, begin : begin + max(step, 1)]
+            hidden = language.hidden_states(self.language_model, part, cache)
+            for row, length in enumerate(lengths):
+                if begin < length <= begin + part.shape[1]:
+                    last[row] = hidden[row, length - 1 - begin]
+            if begin + part.shape[1] < inputs_embeds.shape[1]:
+                mx.eval(last, [layer.state for layer in cache])
+        rows = mx.stack([last[row] for row in range(len(lengths))])
+        return language.apply_head(self.language_model, rows[:, None])[:, -1]
+
+    def decode(self, token: mx.array, cache: KVCache) -> mx.array:
+        """One more token for each row, (B,) -> logits (B, V)."""
+        return self.prefill(self.embed(token).swapaxes(0, 1), cache)
+
+    def make_cache(self) -> KVCache:
+        """Empty KV caches, one per layer."""
+        return language.make_cache(self.language_model)
+
+    @property
+    def embed_dtype(self) -> mx.Dtype:
+        """The dtype that the language model computes in."""
+        dtype: mx.Dtype = self.language_model.model.norm.weight.dtype
+        return dtype
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all weights, read already or not."""
+        return bytes_of(self)
+
+
+def bytes_of(part: nn.Module, but: str | None = None) -> int:
+    """Bytes of the weights of a part, without those that have `but` in their name."""
+    weights: dict[str, mx.array] = dict(tree_flatten(part.parameters()))
+    counted = (name for name in weights if but is None or but not in name)
+    return sum(weights[name].nbytes for name in counted)

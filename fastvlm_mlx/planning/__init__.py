@@ -1,0 +1,1 @@
+"""What the work will cost: memory, operations, time."""

@@ -1,0 +1,196 @@
+"""Pictures to embeddings: views of one picture follow one another."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import fastvlm_mlx
+from fastvlm_mlx import FastVLM
+from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.errors import ImageError
+from fastvlm_mlx.images.decode import MAX_ASPECT
+from fastvlm_mlx.images.encoder import ENCODED_AT_ONCE, at_once, encoding_groups
+from fastvlm_mlx.images.image import Look, Picture
+from fastvlm_mlx.images.resize import prepare
+from fastvlm_mlx.model import ops
+from fastvlm_mlx.model.ops import _Activations
+from fastvlm_mlx.options import GenerationOptions
+
+ANYRES = Look((64, 128), "pad", anyres=True)
+
+
+@pytest.fixture
+def runs(vlm: FastVLM, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many views each run of the tower had."""
+    seen: list[int] = []
+    encode = vlm.model.encode_image
+
+    def counted(pixel_values: mx.array) -> mx.array:
+        seen.append(len(pixel_values))
+        return encode(pixel_values)
+
+    monkeypatch.setattr(vlm.model, "encode_image", counted)
+    return seen
+
+
+def noise(seed: int, height: int, width: int) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(values)
+
+
+def embeds(vlm: FastVLM, image: Image.Image, **asked: Any) -> np.ndarray[Any, Any]:
+    """What the language model gets of a picture, (N, D)."""
+    picture = vlm.open_picture(image, GenerationOptions.of(**asked))
+    made = vlm.encoder.encode([picture], False, lambda _: None)
+    return np.array(made[picture.digest].image_embeds)
+
+
+def assembled(vlm: FastVLM, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """One view of (H, W, 3) through tower and projector, nothing in between."""
+    pixel_values = mx.array(pixels)[None].astype(mx.float32) / 255
+    return np.array(vlm.model.project(vlm.model.encode_image(pixel_values))[0])
+
+
+@pytest.mark.parametrize("mode", ["pad", "crop"])
+def test_anyres_is_the_overview_and_then_the_tiles(vlm: FastVLM, mode: Any) -> None:
+    image = noise(1, 150, 200)
+    whole = prepare(image, (128, 256), mode)
+    views = [
+        prepare(image, (64, 128), mode),
+        whole[:64, :128],
+        whole[:64, 128:],
+        whole[64:, :128],
+        whole[64:, 128:],
+    ]
+    expected = np.concatenate([assembled(vlm, view) for view in views])
+    found = embeds(vlm, image, resolution="64x128", anyres=True, image_mode=mode)
+    assert found.shape == expected.shape == (10, 64)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for other in (expected[::-1], np.roll(expected, 2, axis=0)):  # order is seen at all
+        assert np.abs(found - other).max() > 1e-3
+
+
+def test_a_frame_of_the_pictures_shape_is_one_plain_resize(vlm: FastVLM) -> None:
+    """Tokens row by row: 2 rows of 3."""
+    image = noise(2, 130, 200)
+    pixels = np.asarray(image.resize((192, 128), Image.Resampling.BICUBIC))
+    found = embeds(vlm, image, resolution=192, keep_aspect=True)
+    np.testing.assert_allclose(found, assembled(vlm, pixels), atol=1e-5)
+    assert len(found) == 6
+
+
+@settings(max_examples=40)
+@given(
+    st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    st.sampled_from(["auto", "auto:256", 64, 192]),
+    st.booleans(),
+    st.booleans(),
+)
+@example((10_000, 1), 64, True, True)
+@example((1, 10_000), "auto", True, False)
+@example((1, 100), 192, True, True)
+@example((1, 1), "auto:256", False, True)
+def test_a_picture_of_any_size(
+    vlm: FastVLM,
+    size: tuple[int, int],
+    resolution: str | int,
+    keep_aspect: bool,
+    anyres: bool,
+) -> None:
+    """What the prompt reserves is what the encoder gives, or it is no picture."""
+    image = Image.new("RGB", size, "teal")
+    asked: dict[str, Any] = {"keep_aspect": keep_aspect, "anyres": anyres}
+    asked["resolution"] = resolution
+    if max(size) > MAX_ASPECT * min(size):
+        with pytest.raises(ImageError, match="the long side may be at most 100 times"):
+            embeds(vlm, image, **asked)
+        return
+    result = vlm.generate(image, "Why?", max_tokens=1, **asked)
+    (seen,) = result.images
+    found = embeds(vlm, image, **asked)
+    assert len(found) == seen.tokens == result.image_tokens
+    assert seen.views * seen.resolution[0] * seen.resolution[1] == 64**2 * seen.tokens
+    assert np.isfinite(found).all()
+
+
+def test_half_precision_takes_frames_and_views(
+    vlm: FastVLM, converted_golden: Callable[[str], Path]
+) -> None:
+    half = fastvlm_mlx.load(converted_golden("fast_vlm-train"), dtype="float16")
+    for asked in (
+        {"resolution": 192, "keep_aspect": True},
+        {"resolution": 320, "keep_aspect": True, "anyres": True},
+    ):
+        found = embeds(half, noise(2, 90, 280), **asked).astype(np.float32)
+        expected = embeds(vlm, noise(2, 90, 280), **asked)
+        assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_views_go_together_where_memory_allows(vlm: FastVLM, runs: list[int]) -> None:
+    together = embeds(vlm, noise(3, 90, 90), anyres=True)
+    assert runs == [5]
+    vlm.encoder._together = lambda look: 1
+    try:
+        apart = embeds(vlm, noise(3, 90, 90), anyres=True)
+    finally:
+        vlm.encoder._together = vlm._views_together
+    assert runs == [5, 1, 1, 1, 1, 1]
+    np.testing.assert_allclose(apart, together, atol=1e-5)
+
+
+def test_a_small_memory_takes_views_one_by_one(
+    converted_golden: Callable[[str], Path],
+) -> None:
+    """Room for one view of 512x512 and the weights, and not for five."""
+    small = fastvlm_mlx.load(
+        converted_golden("fast_vlm-train"), dtype="float32", memory_limit="100MB"
+    )
+    assert small._views_together(Look((512, 512), "pad", anyres=True)) == 1
+    assert small._views_together(ANYRES) == 5
+
+
+def test_pictures_of_several_views_share_a_run(vlm: FastVLM, runs: list[int]) -> None:
+    options = GenerationOptions.of(resolution=64, anyres=True)
+    pictures = [vlm.open_picture(noise(seed, 70, 90), options) for seed in range(3)]
+    made = vlm.encoder.encode(pictures, False, lambda _: None)
+    assert runs == [15]
+    for seed, picture in enumerate(pictures):
+        alone = embeds(vlm, noise(seed, 70, 90), resolution=64, anyres=True)
+        found = np.array(made[picture.digest].image_embeds)
+        np.testing.assert_allclose(found, alone, atol=1e-5)
+
+
+def test_only_pictures_of_one_shape_share_a_run() -> None:
+    plain = Look((64, 128), "pad")
+    looks = [plain, ANYRES, Look((128, 64), "pad"), plain, ANYRES]
+    pictures = [Picture(str(n), look, None, None) for n, look in enumerate(looks)]
+    groups = [[each.digest for each in group] for group in encoding_groups(pictures)]
+    assert groups == [["0", "3"], ["1", "4"], ["2"]]
+    assert at_once(ANYRES) == ENCODED_AT_ONCE // (5 * 64 * 128)
+    assert at_once(Look((1024, 1024), "pad", anyres=True)) == 1
+
+
+def test_one_trace_serves_frames_of_every_shape(
+    vlm: FastVLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is compiled is compiled without shapes, so a new frame costs no trace."""
+    traced: list[tuple[int, ...]] = []
+
+    def gelu(x: mx.array) -> mx.array:
+        traced.append(x.shape)
+        return x * mx.sigmoid(1.702 * x)
+
+    fresh = _Activations(gelu)
+    monkeypatch.setattr(ops, "_activations", lambda _: fresh)
+    frames = [(64 * rows, 64 * columns) for rows in (1, 2, 3) for columns in (1, 2, 5)]
+    for height, width in frames:
+        assembled(vlm, np.zeros((height, width, 3), np.uint8))
+        if (height, width) == frames[0]:
+            first = len(traced)
+    assert 0 < len(traced) == first <= 6
