@@ -21,7 +21,8 @@ from fastvlm_mlx.device.memory import host_memory
 from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.images.resize import prepare
 from fastvlm_mlx.model.fastvlm import FastVLMModel
-from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
+from fastvlm_mlx.text.prompt import Message
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from fastvlm_mlx.weights import load_model
 
 from .questions import JUDGED_SAMPLES, Sample, Set, picture, samples

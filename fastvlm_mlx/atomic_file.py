@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .device.backend import device_lock, mx
+from .device.backend import mx
 
 _DIGEST = "sha256"
 
@@ -36,8 +36,7 @@ def write_arrays(
     os.close(handle)
     try:
         try:
-            with device_lock:
-                mx.save_safetensors(name, dict(arrays), stamped)
+            mx.save_safetensors(name, dict(arrays), stamped)
         except RuntimeError as error:  # MLX's own, when the disk is full
             raise OSError(str(error)) from None
         with open(name, "rb") as file:
@@ -58,10 +57,9 @@ def read_arrays(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(path)
     try:
-        with device_lock:
-            loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
-            arrays, metadata = loaded
-            mx.eval(arrays)
+        loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
+        arrays, metadata = loaded
+        mx.eval(arrays)
     except Exception as error:  # MLX raises nearly anything on damaged headers
         raise DamagedFileError(f"not a whole safetensors file ({error})") from None
     expected = metadata.pop(_DIGEST, None)
@@ -83,6 +81,5 @@ def content_digest(
 
 
 def _bytes_of(array: mx.array) -> memoryview:
-    with device_lock:
-        flat: Any = mx.contiguous(array).reshape(-1).view(mx.uint8)
-        return memoryview(flat)
+    flat: Any = mx.contiguous(array).reshape(-1).view(mx.uint8)
+    return memoryview(flat)

@@ -153,6 +153,11 @@ class TextConfig:
                 f"num_attention_heads {heads}."
             )
 
+    @property
+    def head_width(self) -> int:
+        """Numbers in one head of attention."""
+        return self.head_dim or self.hidden_size // self.num_attention_heads
+
 
 QuantizationMode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
 

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .engine import FastVLM
 from .errors import FastVLMError, JobError, WriteError
+from .fastvlm import FastVLM
 from .request import Outcome, Request
 
 PICTURE_SUFFIXES = frozenset(

@@ -6,7 +6,6 @@ before `mlx.core` on Linux.
 
 import functools
 import sys
-import threading
 from typing import Literal
 
 from . import blas
@@ -24,7 +23,6 @@ __all__ = [
     "architecture",
     "configure",
     "current",
-    "device_lock",
     "emulates_bfloat16",
     "mx",
     "pick_dtype",
@@ -102,14 +100,6 @@ def runs_ahead() -> bool:
     it would come before this one.
     """
     return current() != "cpu"
-
-
-device_lock = threading.RLock()
-"""Held around work on arrays, so that requests of several threads take turns.
-
-MLX's streams belong to threads: an array that is not computed yet cannot be computed
-by another one. So whoever lets go of the lock has set all of its work going.
-"""
 
 
 _CACHE_SHARE = 8

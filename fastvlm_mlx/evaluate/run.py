@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..engine import FastVLM
 from ..errors import PromptError, WriteError
+from ..fastvlm import FastVLM
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
 from ..options import Auto, GenerationOptions
@@ -108,7 +108,7 @@ def _lines(run: Run, questions: Questions) -> dict[int, Line]:
     data = [questions.table.digest()]
     if questions.pictures is not None:
         data.append(questions.pictures.digest())
-    decisive = [run.vlm.identity, data, asdict(_options(run, questions))]
+    decisive = [run.vlm.engine.identity, data, asdict(_options(run, questions))]
     return {q.row: Line(q.row, {}, _digest(decisive, q)) for q in questions.listed}
 
 
@@ -162,7 +162,7 @@ def _score(task: Task, answer: str, truth: Any) -> float:
 def _summary(
     run: Run, questions: Questions, judged: Sequence[Judged]
 ) -> dict[str, Any]:
-    config, task = run.vlm.config, questions.task
+    config, task = run.vlm.engine.config, questions.task
     options, here = _options(run, questions), _conditions(run, questions)
     found = summarize(task, judged)
     row = paper_row([run.model, config.source])
@@ -172,7 +172,7 @@ def _summary(
         "paper": beside_paper(task, found["score"], row, here),
         "model": run.model,
         "model_source": config.source,
-        "model_identity": run.vlm.identity,
+        "model_identity": run.vlm.engine.identity,
         "resolution": here.resolution and list(here.resolution),
         "image_mode": here.image_mode,
         "bits": here.bits,
@@ -186,7 +186,7 @@ def _summary(
 
 
 def _conditions(run: Run, questions: Questions) -> Conditions:
-    config, options = run.vlm.config, _options(run, questions)
+    config, options = run.vlm.engine.config, _options(run, questions)
     quantized, size = config.quantization, options.resolution
     dials = {"keep_aspect": options.keep_aspect, "anyres": options.anyres}
     return Conditions(
