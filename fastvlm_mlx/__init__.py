@@ -6,13 +6,13 @@
 'red'
 
 The names below are the whole public door. They are imported when first used, so
-that `fastvlm-mlx --help` does not wait for MLX.
+that `fastvlm-mlx --help` does not wait for MLX. Importing changes nothing of the
+process around this package; `load` does, and says what.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .device import blas
 from .errors import (
     CacheError,
     CheckpointError,
@@ -77,8 +77,6 @@ _HOMES = {
     "Timings": "generation.generate",
     "load": "engine",
 }
-
-blas.load()  # before the caller imports mlx, or it comes too late
 
 
 def __getattr__(name: str) -> Any:

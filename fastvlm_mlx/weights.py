@@ -17,7 +17,7 @@ from .config import (
     load_config,
     read_weight_map,
 )
-from .device.backend import current, mx, pick_dtype
+from .device.backend import configure, current, mx, pick_dtype
 from .device.memory import memory_size
 from .errors import CheckpointError
 from .model.dequantize import prepare
@@ -83,6 +83,7 @@ def _assemble(
     limit: int | None,
 ) -> FastVLMModel:
     """The network with its weights in their final shapes, none of them computed."""
+    configure()
     model = _build(config, weights)
     _check(model, weights, config, source)
     target = pick_dtype(dtype, config.fits_float16)

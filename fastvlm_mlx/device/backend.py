@@ -1,7 +1,6 @@
 """Which device runs the arrays, what it computes in, and its one-time settings.
 
-Every module that uses MLX comes after this one, so that OpenBLAS is in place
-before `mlx.core` on Linux.
+Importing this module changes nothing of the process; `configure` does.
 """
 
 import functools
@@ -9,14 +8,10 @@ import sys
 import threading
 from typing import Literal
 
-from . import blas
-from . import malloc as heap
+import mlx.core as mx
 
-blas.load()  # must precede the first import of mlx.core in the process
-
-import mlx.core as mx  # noqa: E402
-
-from ..errors import OptionError  # noqa: E402
+from ..errors import OptionError
+from . import blas, malloc
 
 __all__ = [
     "DTYPES",
@@ -46,10 +41,6 @@ def current() -> Backend:
     if mx.default_device().type == mx.cpu:
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
-
-
-if sys.platform == "linux" and current() == "cpu":
-    heap.keep()  # for the whole process, so before the first large array
 
 
 _WITHOUT_BFLOAT16 = ("applegpu_g13", "applegpu_g14")
@@ -120,11 +111,15 @@ encode at 1024x1024 in half precision on the smallest Mac (`fastvlm-mlx plan`)."
 
 @functools.cache
 def configure() -> None:
-    """Set MLX's limits on Metal; once, since each call costs tens of ms.
+    """Set the process up for speed; once, before the first large arrays.
 
-    Without a wired limit macOS may page weights out between tokens.
+    On Metal these are MLX's limits: without a wired limit macOS may page weights out
+    between tokens. On a Linux CPU MLX gets OpenBLAS, and malloc keeps freed memory.
     """
     if current() == "metal":
         size = int(mx.device_info()["max_recommended_working_set_size"])
         mx.set_wired_limit(size)
         mx.set_cache_limit(size // _CACHE_SHARE)
+    elif current() == "cpu" and sys.platform == "linux":
+        blas.load()
+        malloc.keep()
