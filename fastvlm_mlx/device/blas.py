@@ -96,9 +96,8 @@ def _libmlx() -> ctypes.CDLL | None:
     core = sys.modules.get("mlx.core")
     if sys.platform != "linux" or core is None or not core.__file__:
         return None
-    beside = Path(core.__file__).parent / "lib" / "libmlx.so"
     try:
-        return ctypes.CDLL(str(beside), mode=os.RTLD_NOLOAD)
+        return ctypes.CDLL("libmlx.so", mode=os.RTLD_NOLOAD)  # by name, wherever it is
     except OSError:  # linked into the module itself
         return ctypes.CDLL(core.__file__, mode=os.RTLD_NOLOAD)
 
