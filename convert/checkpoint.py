@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from fastvlm_mlx.config import FastVLMConfig, is_converted
 from fastvlm_mlx.device.backend import DTYPES
+from fastvlm_mlx.device.setup import configure
 from fastvlm_mlx.errors import CheckpointError, OptionError
 
 from .card import write_card, write_legal
@@ -94,6 +95,7 @@ def convert_checkpoint(
     _check_options(dtype, to)
     _check_source(source, output, changed=any((recipe, dtype, to != "fused")))
     check_target(output.resolve(), overwrite)
+    configure()
     folded = fold(source, tower, source_name or source.name)
     files = folded.files
     samples = 0 if dry_run else quality_samples

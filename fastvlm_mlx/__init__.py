@@ -7,13 +7,13 @@
 
 The names below are all that is public; `fastvlm_mlx.errors` has the errors by kind.
 They are imported when first used, so that `fastvlm-mlx --help` does not wait for MLX.
+Importing changes nothing of the process around this package; `load` does, and says so.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from .device import blas
 from .errors import FastVLMError
 from .version import __version__
 
@@ -53,8 +53,6 @@ _HOMES = {
 }
 
 FastVLMError.__module__ = __name__
-
-blas.load()  # before the caller imports mlx, or it comes too late
 
 
 def __getattr__(name: str) -> Any:

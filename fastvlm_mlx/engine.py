@@ -14,7 +14,6 @@ from .caches.caches import Caches, CacheStats
 from .caches.model_digest import model_identity
 from .caches.prefix_file import read_prefix, write_prefix
 from .config import FastVLMConfig
-from .device import backend
 from .device.memory import prefill_step
 from .device.thread import device_thread
 from .errors import CacheError, OptionError, PromptError
@@ -78,7 +77,6 @@ class Engine:
         self._end_tokens = {
             token: tokenizer.token_text(token) for token in config.eos_token_ids
         }
-        device_thread.run(backend.configure)
 
     # --- a request opened: any thread, no arrays ----------------------------------
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import TORCH_FIRST
-
 ROOT = Path(__file__).parents[1]
 CODE = ("fastvlm_mlx", "convert", "benchmarks", "tests")
 
@@ -102,7 +100,6 @@ MOST_ROWS = 30
 
 TORCH = {"torch", "torchvision", "timm", "transformers"}
 TORCH_FOLDERS = (
-    "benchmarks/__init__.py",  # loads it first where it computes
     "benchmarks/nano",
     "benchmarks/encode.py",  # times torch beside ours, where it is installed
     "tests/parity",
@@ -319,11 +316,6 @@ def test_torch_stays_in_its_rooms() -> None:
             if found & TORCH and not path.startswith(TORCH_FOLDERS):
                 faults.append(path)
     assert not faults
-
-
-def test_programs_that_load_torch_first_are_there() -> None:
-    for name in TORCH_FIRST:
-        assert (ROOT / name.replace(".", "/")).with_suffix(".py").is_file(), name
 
 
 def test_every_module_has_a_name_that_says_something() -> None:
