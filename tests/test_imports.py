@@ -24,6 +24,7 @@ PACKAGES = {
     "errors": "",
     "version": "",
     "paths": "",
+    "progress": "",
     "field_checks": "errors",
     "config": "errors field_checks",
     "model_folder": "errors config",
@@ -50,11 +51,11 @@ PACKAGES = {
         "errors config options device model text caches images generation timings "
         "planning model_folder resolve weights chat request batch"
     ),
-    "jobs": "errors atomic_file request engine",
+    "jobs": "errors progress atomic_file request engine",
     "door": (
         "errors version device options images generation caches chat request engine"
     ),
-    "evaluate": "errors options atomic_file request jobs engine",
+    "evaluate": "errors progress options atomic_file request jobs engine",
     "cli": (
         "door errors config model_folder options device model images generation caches "
         "planning resolve weights engine batch jobs evaluate"
@@ -65,7 +66,7 @@ PACKAGES = {
 # What the converter may import of the runtime: all of it the first row, and the modules
 # that run models to measure or judge them also what stands behind their names.
 CONVERT = {
-    "": "errors field_checks config model_folder device model text",
+    "": "errors progress field_checks config model_folder device atomic_file model text",
     "quality": "images weights",
     "shrink": "images weights",
     "__main__": "cli",  # it is the command's verb

@@ -8,7 +8,7 @@ them, so that another scorer needs no other answers.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..errors import PromptError, WriteError
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
 from ..options import Auto, GenerationOptions
+from ..progress import Progress, unreported
 from ..request import Outcome, Request
 from .comparison import Conditions, beside_paper
 from .paper import paper_row
@@ -27,9 +28,6 @@ from .summary import Judged, summarize
 from .task import Task
 
 ANSWERS, RECORDS, SUMMARY = "answers.jsonl", "records.jsonl", "summary.json"
-
-Progress = Callable[[int, int], None]
-"""Called with the questions answered and their total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ class Run:
     model: str
     options: Mapping[str, Any]
     batch_size: int = 8
-    progress: Progress = lambda done, total: None
+    progress: Progress = unreported
 
 
 def evaluate(run: Run, questions: Questions, out: Path) -> dict[str, Any]:
