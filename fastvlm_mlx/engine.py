@@ -13,7 +13,7 @@ from pathlib import Path
 from .caches.caches import Caches, CacheStats
 from .caches.model_digest import model_identity
 from .caches.prefix_file import read_prefix, write_prefix
-from .config import FastVLMConfig
+from .config import GROUP_SIZES, FastVLMConfig
 from .device.memory import prefill_step
 from .device.thread import device_thread
 from .errors import CacheError, OptionError, PromptError
@@ -28,7 +28,7 @@ from .images.encoder import ImageEncoder
 from .images.image import ImageOpener, OpenedImage
 from .images.preprocessing import Preprocessing
 from .model.fastvlm import FastVLMModel
-from .options import GROUP_SIZES, GenerationOptions
+from .options import GenerationOptions
 from .planning import budget, memory_plan
 from .planning.memory_plan import MemoryPlan, Work
 from .request import Image, Request

@@ -9,13 +9,13 @@ from typing import Unpack
 from .batch import Batch
 from .caches.caches import CacheStats
 from .chat import Chat
-from .config import load_config
 from .device import blas
 from .device.thread import device_thread
 from .engine import Engine
 from .generation.result import GenerationResult
 from .generation.text_stream import AsyncTextStream, TextStream
 from .model.fastvlm import FastVLMModel
+from .model_folder import load_config
 from .options import GenerationOptions, Options
 from .planning import budget, memory_plan
 from .request import Given, Images, Outcome, Request

@@ -8,12 +8,8 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, Self, TypedDict, Unpack
 
-from .config import IMAGE_MODES, ImageMode
+from .config import GROUP_SIZES, IMAGE_MODES, ImageMode
 from .errors import OptionError
-
-GROUP_SIZES = (32, 64, 128)
-"""How many keys or values may share a scale (mlx.core.quantize)."""
-
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {Integral: int, Real: float}
 """What numbers become: MLX takes no others, such as NumPy's."""

@@ -22,18 +22,22 @@ PACKAGES = {
     "errors": "",
     "version": "",
     "timings": "",
-    "config": "errors",
+    "paths": "",
+    "progress": "",
+    "field_checks": "errors",
+    "config": "errors field_checks",
     "options": "errors config",
+    "model_folder": "errors config",
     "device": "errors config",
-    "atomic_file": "device",
+    "atomic_file": "errors device",
     "model": "errors config device",
-    "text": "errors config",
+    "text": "errors config model_folder",
     "caches": "errors config version device atomic_file model",
     "images": "errors timings config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
-    "resolve": "errors config",
-    "weights": "errors config device model",
+    "resolve": "errors config model_folder",
+    "weights": "errors config model_folder device model",
     "chat_file": "errors device atomic_file images",
     "request": "errors options text images generation",
     "scheduling": "timings device model planning caches images generation",
@@ -44,23 +48,24 @@ PACKAGES = {
     "chat": "timings options device text generation chat_file request engine",
     "batch": "errors timings generation request scheduling engine",
     "fastvlm": (
-        "config options device model text planning caches generation resolve weights "
-        "request engine chat batch"
+        "config options model_folder device model text planning caches generation "
+        "resolve weights request engine chat batch"
     ),
-    "jobs": "errors request fastvlm",
+    "jobs": "errors progress atomic_file request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors options request jobs fastvlm",
+    "evaluate": "errors progress options atomic_file request jobs fastvlm",
     "cli": (
-        "door errors config options device model planning caches images generation "
-        "resolve weights batch fastvlm jobs evaluate"
+        "door errors config model_folder options device model planning caches images "
+        "generation resolve weights batch fastvlm jobs evaluate"
     ),
-    "__main__": "cli",
 }
 
 # What the converter may import of the runtime: all of it the first row, and the modules
 # that run models to measure or judge them also what stands behind their names.
 CONVERT = {
-    "": "errors config device model text",
+    "": (
+        "errors progress field_checks config model_folder device atomic_file model text"
+    ),
     "quality": "images weights",
     "shrink": "images weights",
     "__main__": "cli",  # it is the command's verb
@@ -91,6 +96,8 @@ OTHERS = {
 NEVER = {
     "model": "PIL tokenizers jinja2 os pathlib",
     "generation": "PIL tokenizers jinja2 os pathlib",
+    "config": "json os pathlib",
+    "field_checks": "json os pathlib",
     "text": "mlx",
     "planning.memory_plan": "mlx PIL tokenizers numpy os pathlib",
     "options": "mlx PIL tokenizers numpy os pathlib",
@@ -163,7 +170,7 @@ def own(file: Path, package: str = "fastvlm_mlx") -> set[str]:
 
 def room(module: str) -> str:
     """The package that a module of the runtime is in, or its own name at the top."""
-    return module.partition(".")[0]
+    return "cli" if module == "__main__" else module.partition(".")[0]
 
 
 def reached(module: str) -> set[str]:

@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 import jinja2.sandbox
 
-from ..config import read_json
 from ..errors import CheckpointError
+from ..model_folder import read_json
 
 
 def compile_template(source: str) -> jinja2.Template:
