@@ -9,7 +9,7 @@ import argparse
 import gc
 from dataclasses import dataclass, replace
 
-from benchmarks.harness import report
+from benchmarks.measuring.harness import report
 from fastvlm_mlx.backend import mx, pick_dtype
 from fastvlm_mlx.budget import this_machine
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, QuantizationConfig

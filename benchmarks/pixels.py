@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from benchmarks.harness import report, time_in_turn
+from benchmarks.measuring.harness import report, time_in_turn
 from fastvlm_mlx.config import IMAGE_MODES, ImageMode
 from fastvlm_mlx.frame import Pixels, prepare
 from fastvlm_mlx.image import open_image

@@ -402,6 +402,16 @@ def test_programs_that_load_torch_first_are_there() -> None:
         assert (ROOT / name.replace(".", "/")).with_suffix(".py").is_file(), name
 
 
+def test_programs_and_what_they_measure_with_are_apart() -> None:
+    """Every module of `benchmarks` can be started, none of `measuring` imports one."""
+    folder = ROOT / "benchmarks"
+    programs = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    for name in programs:
+        assert '__name__ == "__main__"' in (folder / f"{name}.py").read_text(), name
+    for file in (folder / "measuring").glob("*.py"):
+        assert not own(file, "benchmarks") & programs, file.name
+
+
 @pytest.mark.parametrize("folder", CODE)
 def test_every_module_has_a_name_that_says_something(folder: str) -> None:
     vague = {"utils", "util", "common", "helpers", "helper", "misc"}

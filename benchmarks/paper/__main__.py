@@ -10,7 +10,7 @@ import argparse
 from collections import defaultdict
 from dataclasses import asdict
 
-from benchmarks.harness import report
+from benchmarks.measuring.harness import report
 from benchmarks.paper.decoders import DECODERS
 from benchmarks.paper.effort import QUICK, Effort
 from benchmarks.paper.encode import encode_seconds

@@ -7,8 +7,8 @@ prefill of the visual tokens in MLX in float16. Token reductions have no latency
 
 from dataclasses import dataclass
 
-from benchmarks.encoders.catalogue import ENCODERS
 from benchmarks.paper.decoders import DECODERS
+from benchmarks.paper.encoders.catalogue import ENCODERS
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ pytest.importorskip("timm")
 import timm  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.encoders.convnext import (  # noqa: E402
+from benchmarks.paper.encoders.convnext import (  # noqa: E402
     CONVNEXT_L,
     CONVNEXT_XXL,
     ConvNeXt,
     ConvNeXtConfig,
 )
-from benchmarks.encoders.dinov2 import DINOV2_L_518  # noqa: E402
-from benchmarks.encoders.fastvit import (  # noqa: E402
+from benchmarks.paper.encoders.dinov2 import DINOV2_L_518  # noqa: E402
+from benchmarks.paper.encoders.fastvit import (  # noqa: E402
     FASTVITHD_CLIP_DIM,
     FASTVITHD_HEAD,
     MCI0,
@@ -34,9 +34,9 @@ from benchmarks.encoders.fastvit import (  # noqa: E402
     mobile_clip,
     published_parameters,
 )
-from benchmarks.encoders.random_weights import count_parameters  # noqa: E402
-from benchmarks.encoders.siglip import SO400M_384  # noqa: E402
-from benchmarks.encoders.vit import (  # noqa: E402
+from benchmarks.paper.encoders.random_weights import count_parameters  # noqa: E402
+from benchmarks.paper.encoders.siglip import SO400M_384  # noqa: E402
+from benchmarks.paper.encoders.vit import (  # noqa: E402
     VIT_H_378,
     VIT_L_336,
     VisionTransformer,

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import mlx.nn as nn
 
-from benchmarks.encoders.convnext import (
+from benchmarks.paper.encoders.convnext import (
     CONVNEXT_L,
     CONVNEXT_XXL,
     ConvNeXt,
     ConvNeXtConfig,
 )
-from benchmarks.encoders.dinov2 import DINOV2_L_518
-from benchmarks.encoders.fastvit import (
+from benchmarks.paper.encoders.dinov2 import DINOV2_L_518
+from benchmarks.paper.encoders.fastvit import (
     FASTVITHD_CLIP_DIM,
     MCI0,
     MCI1,
@@ -22,9 +22,14 @@ from benchmarks.encoders.fastvit import (
     FastViT,
     published_parameters,
 )
-from benchmarks.encoders.random_weights import count_parameters
-from benchmarks.encoders.siglip import SO400M_384
-from benchmarks.encoders.vit import VIT_H_378, VIT_L_336, VisionTransformer, ViTConfig
+from benchmarks.paper.encoders.random_weights import count_parameters
+from benchmarks.paper.encoders.siglip import SO400M_384
+from benchmarks.paper.encoders.vit import (
+    VIT_H_378,
+    VIT_L_336,
+    VisionTransformer,
+    ViTConfig,
+)
 from fastvlm_mlx.backend import current
 from fastvlm_mlx.config import FASTVITHD, VisionConfig
 from fastvlm_mlx.vision import FastViTHD

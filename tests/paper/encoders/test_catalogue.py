@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from benchmarks.encoders.catalogue import ENCODERS
-from benchmarks.encoders.convnext import ConvNeXt, ConvNeXtConfig
-from benchmarks.encoders.fastvit import FastViT, mobile_clip
-from benchmarks.encoders.random_weights import randomize
-from benchmarks.encoders.siglip import SO400M_384
-from benchmarks.encoders.vit import VisionTransformer
+from benchmarks.paper.encoders.catalogue import ENCODERS
+from benchmarks.paper.encoders.convnext import ConvNeXt, ConvNeXtConfig
+from benchmarks.paper.encoders.fastvit import FastViT, mobile_clip
+from benchmarks.paper.encoders.random_weights import randomize
+from benchmarks.paper.encoders.siglip import SO400M_384
+from benchmarks.paper.encoders.vit import VisionTransformer
 from fastvlm_mlx.backend import mx
 
 MILLIONS = {  # of the paper's tables 1, 3 and 10
