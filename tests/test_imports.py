@@ -325,6 +325,16 @@ def test_torch_stays_in_its_rooms() -> None:
     assert not faults
 
 
+def test_programs_and_what_they_measure_with_are_apart() -> None:
+    """Every module of `benchmarks` can be started, none of `measuring` imports one."""
+    folder = ROOT / "benchmarks"
+    programs = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    texts = {name: (folder / f"{name}.py").read_text() for name in programs}
+    assert not [n for n, text in texts.items() if '__name__ == "__main__"' not in text]
+    files = (folder / "measuring").glob("*.py")
+    assert not [file.name for file in files if own(file, "benchmarks") & programs]
+
+
 def test_every_module_has_a_name_that_says_something() -> None:
     vague = {"utils", "util", "common", "helpers", "helper", "misc"}
     paths = [p.relative_to(ROOT) for folder in CODE for p in (ROOT / folder).rglob("*")]
