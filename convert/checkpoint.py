@@ -19,12 +19,12 @@ from .card import write_card, write_legal
 from .fold import Folded, fold
 from .layout import Weights
 from .mlx_vlm import as_mlx_vlm, write_mlx_vlm
-from .packed import Packings, unpack
+from .packing import Packings, unpack
 from .quality import Quality
+from .quantize import Quantized, quantize
 from .questions import JUDGED_SAMPLES
 from .recipe import Recipe
 from .rescale import Peaks
-from .shrink import Shrunk, shrink
 from .write import check_target, whole_folder, write_config, write_weights
 
 Format = Literal["fused", "mlx-vlm"]
@@ -126,14 +126,14 @@ def _stored(
     dtype: str | None,
     samples: int,
     progress: Progress,
-) -> Shrunk:
+) -> Quantized:
     """Weights as they are to be stored, the config that says how, and what it costs."""
     config = folded.config
     if recipe is None:
         weights = _cast(folded.weights, dtype, folded.packings)
-        return Shrunk(weights, config, {}, None, None)
+        return Quantized(weights, config, {}, None, None)
     whole = _cast(unpack(folded.weights, folded.packings), dtype, {})
-    return shrink(whole, config, folded.files, recipe, samples, progress)
+    return quantize(whole, config, folded.files, recipe, samples, progress)
 
 
 def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
@@ -149,7 +149,7 @@ def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
 
 
 def _report(
-    folded: Folded, stored: Shrunk, weights: Weights, repacked: bool
+    folded: Folded, stored: Quantized, weights: Weights, repacked: bool
 ) -> ConversionReport:
     return ConversionReport(
         config=stored.config,

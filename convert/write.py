@@ -31,7 +31,7 @@ from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read
 from fastvlm_mlx.progress import Progress
 
 from .layout import Weights
-from .read import file_metadata
+from .source import file_metadata
 
 MAX_SHARD_BYTES = 5 * 10**9
 

@@ -66,16 +66,18 @@ PACKAGES = {
 # What the converter may import of the runtime: all of it the first row, and the modules
 # that run models to measure or judge them also what stands behind their names.
 CONVERT = {
-    "": "errors progress field_checks config model_folder device atomic_file model text",
+    "": (
+        "errors progress field_checks config model_folder device atomic_file model text"
+    ),
     "quality": "images weights",
-    "shrink": "images weights",
+    "quantize": "images weights",
     "__main__": "cli",  # it is the command's verb
 }
 
 # Packages from elsewhere, and the only packages or modules that may import them.
 OTHERS = {
     "PIL": "images planning.measure convert.drawings convert.questions",
-    "huggingface_hub": "convert.download convert.upload",
+    "huggingface_hub": "convert.hub",
     "jinja2": "text",
     "lmms_eval": "evaluate.lmms_model evaluate.lmms_plugin",
     "mlx.core": "device.backend",
@@ -86,9 +88,9 @@ OTHERS = {
     ),
     "numpy": (
         "images chat_file evaluate.interval "
-        "convert.calibration convert.gptq convert.mlx_vlm"
+        "convert.rescale convert.gptq convert.mlx_vlm"
     ),
-    "safetensors": "convert.read",
+    "safetensors": "convert.source",
     "tokenizers": "text convert.tokenizer",
     "tqdm": "cli.terminal",
 }
