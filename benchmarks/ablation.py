@@ -33,16 +33,16 @@ print(json.dumps(times["job"]))
 
 WITHOUT = {
     "everything on": "",
-    "without OpenBLAS": "import mlx.core  # first, as in any other program",
+    "without OpenBLAS": "import os; os.environ['FASTVLM_MLX_BLAS'] = '0'",
     "without keeping freed memory": (
-        "from fastvlm_mlx import heap; heap.keep = lambda: False"
+        "import os; os.environ['FASTVLM_MLX_KEEP_MEMORY'] = '0'"
     ),
     "OpenBLAS's threads wait": """
 import os
 os.environ["OPENBLAS_THREAD_TIMEOUT"] = "26"  # its default
 """,
     "ConvFFN by its plain operations": """
-from fastvlm_mlx import cpu_forms
+from fastvlm_mlx.model import cpu as cpu_forms
 from fastvlm_mlx.model.cpu import depthwise
 def plain(x, residual, weight, mlp):
     tokens = depthwise.depthwise_conv(x, weight, 1).reshape(-1, x.shape[-1])
@@ -50,7 +50,8 @@ def plain(x, residual, weight, mlp):
 cpu_forms.conv_ffn = plain
 """,
     "MLX's grouped conv": """
-from fastvlm_mlx import backend, cpu_forms
+from fastvlm_mlx.device import backend
+from fastvlm_mlx.model import cpu as cpu_forms
 cpu_forms.depthwise_conv = lambda x, weight, stride: backend.mx.conv2d(
     x, weight, stride, weight.shape[1] // 2, groups=weight.shape[0])
 """,
@@ -63,16 +64,17 @@ from fastvlm_mlx.model.cpu import depthwise
 depthwise._SMALL = 7
 """,
     "MLX's erf": """
-from fastvlm_mlx import ops
+from fastvlm_mlx.model import ops
 ops._ON_CPU = ops._ANYWHERE
 """,
     "MLX's attention": """
-from fastvlm_mlx import backend, cpu_forms
+from fastvlm_mlx.device import backend
+from fastvlm_mlx.model import cpu as cpu_forms
 cpu_forms.attention = (
     lambda q, k, v: backend.mx.fast.scaled_dot_product_attention(q, k, v, scale=1.0))
 """,
     "without mx.compile": """
-from fastvlm_mlx import backend
+from fastvlm_mlx.device import backend
 backend.mx.disable_compile()
 """,
 }

@@ -11,9 +11,10 @@ from typing import Literal, get_args
 
 from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import DTYPES
+from fastvlm_mlx.device.setup import configure
 from fastvlm_mlx.errors import CheckpointError, OptionError
 from fastvlm_mlx.model_folder import is_converted
-from fastvlm_mlx.progress import Progress, unreported
+from fastvlm_mlx.timings import Progress, unreported
 
 from .card import write_card, write_legal
 from .fold import Folded, fold
@@ -96,6 +97,7 @@ def convert_checkpoint(
     _check_options(dtype, to)
     _check_source(source, output, changed=any((recipe, dtype, to != "fused")))
     check_target(output.resolve(), overwrite)
+    configure()
     folded = fold(source, tower, source_name or source.name)
     files = folded.files
     samples = 0 if dry_run else quality_samples

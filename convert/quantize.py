@@ -9,8 +9,8 @@ from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.device.memory import host_memory
 from fastvlm_mlx.errors import OptionError, PromptError
-from fastvlm_mlx.progress import Progress
 from fastvlm_mlx.text.tokenizer import ChatTokenizer
+from fastvlm_mlx.timings import Progress
 from fastvlm_mlx.weights import build_model
 
 from .calibrate import calibrate

@@ -28,7 +28,7 @@ from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, FastVLMError, WriteError
 from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read_json
-from fastvlm_mlx.progress import Progress
+from fastvlm_mlx.timings import Progress
 
 from .layout import Weights
 from .source import file_metadata

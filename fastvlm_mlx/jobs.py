@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from .atomic_file import Lock, lock
-from .engine import FastVLM
 from .errors import FastVLMError, JobError, WriteError
-from .progress import Progress, unreported
+from .fastvlm import FastVLM
 from .request import Outcome, Request
+from .timings import Progress, unreported
 
 PICTURE_SUFFIXES = frozenset(
     ".avif .bmp .gif .heic .heif .jp2 .jpeg .jpg .png .tif .tiff .webp".split()

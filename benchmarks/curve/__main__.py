@@ -26,7 +26,7 @@ def main() -> None:
     scored = read_accuracies(arguments.accuracies, arguments.precision, arguments.tasks)
     vlm = load(arguments.model)
     settings = [each.setting for each in scored]
-    stride = vlm.config.vision_config.stride
+    stride = vlm.engine.config.vision_config.stride
     require_fit(settings, stride)
     times = first_token_seconds(vlm, settings, arguments.runs)
     points = [

@@ -18,7 +18,9 @@ def first_token_seconds(
     vlm: FastVLM, settings: Sequence[Setting], runs: int
 ) -> list[float]:
     """Medians of runs taken in turn, after one to warm up."""
-    jobs = {str(setting): first_token_job(vlm.model, setting) for setting in settings}
+    jobs = {
+        str(setting): first_token_job(vlm.engine.model, setting) for setting in settings
+    }
     times = time_in_turn(jobs, runs)
     return [times[str(setting)] for setting in settings]
 

@@ -24,9 +24,10 @@ from .stats import answer_stats, cache_stats
 from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
-    from ..generation.generate import GenerationResult, TextStream
+    from ..generation.result import GenerationResult
+    from ..generation.text_stream import TextStream
     from ..images.decode import ImageSource, PictureFile
-    from ..images.resize import Fit
+    from ..images.preprocessing import Fit
     from ..options import GenerationOptions
 
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
             check_file(image)
     folder = resolve(model_name(arguments), arguments.revision)
     sources = _opened_ahead(images, folder, options)
-    from ..engine import load  # while the pictures are being opened
+    from ..fastvlm import load  # while the pictures are being opened
 
     vlm = load(
         folder,

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_file import write_text
-from ..engine import FastVLM
 from ..errors import PromptError, WriteError
+from ..fastvlm import FastVLM
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
 from ..options import Auto, GenerationOptions
-from ..progress import Progress, unreported
 from ..request import Outcome, Request
+from ..timings import Progress, unreported
 from .comparison import Conditions, beside_paper
 from .paper import paper_row
 from .questions import Question, Questions
@@ -106,7 +106,7 @@ def _lines(run: Run, questions: Questions) -> dict[int, Line]:
     data = [questions.table.digest()]
     if questions.pictures is not None:
         data.append(questions.pictures.digest())
-    decisive = [run.vlm.identity, data, asdict(_options(run, questions))]
+    decisive = [run.vlm.engine.identity, data, asdict(_options(run, questions))]
     return {q.row: Line(q.row, {}, _digest(decisive, q)) for q in questions.listed}
 
 
@@ -160,7 +160,7 @@ def _score(task: Task, answer: str, truth: Any) -> float:
 def _summary(
     run: Run, questions: Questions, judged: Sequence[Judged]
 ) -> dict[str, Any]:
-    config, task = run.vlm.config, questions.task
+    config, task = run.vlm.engine.config, questions.task
     options, here = _options(run, questions), _conditions(run, questions)
     found = summarize(task, judged)
     row = paper_row([run.model, config.source])
@@ -170,7 +170,7 @@ def _summary(
         "paper": beside_paper(task, found["score"], row, here),
         "model": run.model,
         "model_source": config.source,
-        "model_identity": run.vlm.identity,
+        "model_identity": run.vlm.engine.identity,
         "resolution": here.resolution and list(here.resolution),
         "image_mode": here.image_mode,
         "bits": here.bits,
@@ -184,7 +184,7 @@ def _summary(
 
 
 def _conditions(run: Run, questions: Questions) -> Conditions:
-    config, options = run.vlm.config, _options(run, questions)
+    config, options = run.vlm.engine.config, _options(run, questions)
     quantized, size = config.quantization, options.resolution
     dials = {"keep_aspect": options.keep_aspect, "anyres": options.anyres}
     return Conditions(

@@ -26,7 +26,8 @@ from fastvlm_mlx.errors import (
 )
 from fastvlm_mlx.model.fastvlm import FastVLMModel
 from fastvlm_mlx.model_folder import load_config
-from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
+from fastvlm_mlx.text.prompt import Message
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import (
     GOLDENS,

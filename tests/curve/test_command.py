@@ -82,5 +82,5 @@ def test_a_job_reads_all_tokens_and_a_question(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(FastVLMModel, "prefill", watched)
     for setting in (Setting("static", 128), Setting("anyres", 256)):
-        first_token_job(vlm.model, setting)()
+        first_token_job(vlm.engine.model, setting)()
     assert read == [4 + 24, 20 + 24]
