@@ -1,4 +1,8 @@
-"""Programs that measure fastvlm_mlx, and the small model they can be run with."""
+"""Programs that measure fastvlm_mlx, and the small model they can be run with.
+
+Every module here is a program (`python -m benchmarks.NAME`), and so are some packages.
+What several of them measure with is in `measuring`.
+"""
 
 from fastvlm_mlx.device.setup import configure
 

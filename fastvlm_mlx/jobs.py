@@ -18,8 +18,8 @@ from typing import Any, Self
 from .atomic_file import Lock, lock
 from .errors import FastVLMError, JobError, WriteError
 from .fastvlm import FastVLM
-from .progress import Progress, unreported
 from .request import Outcome, Request
+from .timings import Progress, unreported
 
 PICTURE_SUFFIXES = frozenset(
     ".avif .bmp .gif .heic .heif .jp2 .jpeg .jpg .png .tif .tiff .webp".split()

@@ -21,13 +21,12 @@ CODE = ("fastvlm_mlx", "convert", "benchmarks", "tests")
 PACKAGES = {
     "errors": "",
     "version": "",
-    "timings": "",
     "paths": "",
-    "progress": "",
+    "timings": "",
     "field_checks": "errors",
     "config": "errors field_checks",
-    "options": "errors config",
     "model_folder": "errors config",
+    "options": "errors config",
     "device": "errors config",
     "atomic_file": "errors device",
     "model": "errors config device",
@@ -48,12 +47,12 @@ PACKAGES = {
     "chat": "timings options device text generation chat_file request engine",
     "batch": "errors timings generation request scheduling engine",
     "fastvlm": (
-        "config options model_folder device model text planning caches generation "
+        "config model_folder options device model text planning caches generation "
         "resolve weights request engine chat batch"
     ),
-    "jobs": "errors progress atomic_file request fastvlm",
+    "jobs": "errors timings atomic_file request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors progress options atomic_file request jobs fastvlm",
+    "evaluate": "errors timings options atomic_file request jobs fastvlm",
     "cli": (
         "door errors config model_folder options device model planning caches images "
         "generation resolve weights batch fastvlm jobs evaluate"
@@ -64,17 +63,17 @@ PACKAGES = {
 # that run models to measure or judge them also what stands behind their names.
 CONVERT = {
     "": (
-        "errors progress field_checks config model_folder device atomic_file model text"
+        "errors timings field_checks config model_folder device atomic_file model text"
     ),
     "quality": "images weights",
-    "shrink": "images weights",
+    "quantize": "images weights",
     "__main__": "cli",  # it is the command's verb
 }
 
 # Packages from elsewhere, and the only packages or modules that may import them.
 OTHERS = {
     "PIL": "images planning.measure convert.drawings convert.questions",
-    "huggingface_hub": "convert.download convert.upload",
+    "huggingface_hub": "convert.hub",
     "jinja2": "text",
     "lmms_eval": "evaluate.lmms_model evaluate.lmms_plugin",
     "mlx.core": "device.backend",
@@ -85,9 +84,9 @@ OTHERS = {
     ),
     "numpy": (
         "images chat_file evaluate.interval "
-        "convert.calibration convert.gptq convert.mlx_vlm"
+        "convert.rescale convert.gptq convert.mlx_vlm"
     ),
-    "safetensors": "convert.read",
+    "safetensors": "convert.source",
     "tokenizers": "text convert.tokenizer",
     "tqdm": "cli.terminal",
 }
@@ -323,6 +322,16 @@ def test_torch_stays_in_its_rooms() -> None:
             if found & TORCH and not path.startswith(TORCH_FOLDERS):
                 faults.append(path)
     assert not faults
+
+
+def test_programs_and_what_they_measure_with_are_apart() -> None:
+    """Every module of `benchmarks` can be started, none of `measuring` imports one."""
+    folder = ROOT / "benchmarks"
+    programs = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    texts = {name: (folder / f"{name}.py").read_text() for name in programs}
+    assert not [n for n, text in texts.items() if '__name__ == "__main__"' not in text]
+    files = (folder / "measuring").glob("*.py")
+    assert not [file.name for file in files if own(file, "benchmarks") & programs]
 
 
 def test_every_module_has_a_name_that_says_something() -> None:

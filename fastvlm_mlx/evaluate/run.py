@@ -19,8 +19,8 @@ from ..fastvlm import FastVLM
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
 from ..options import Auto, GenerationOptions
-from ..progress import Progress, unreported
 from ..request import Outcome, Request
+from ..timings import Progress, unreported
 from .comparison import Conditions, beside_paper
 from .paper import paper_row
 from .questions import Question, Questions

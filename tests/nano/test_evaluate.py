@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("easy_vqa")
 
-from benchmarks import drawable
+from benchmarks.measuring import drawable
 from benchmarks.nano import evaluate
 from benchmarks.nano.accuracy import Accuracy
 from benchmarks.nano.answering import answer_scenes
