@@ -22,6 +22,7 @@ from . import (
     evaluate,
     generate,
     inspect,
+    kernel_cache,
     plan,
     quality,
 )
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(argv)
     except BrokenPipeError:
         return reader_left()
+    if argv is None:  # the process is ours alone
+        kernel_cache.keep()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     level = logging.WARNING if arguments.quiet else logging.INFO
     logging.getLogger("fastvlm_mlx").setLevel(level)
