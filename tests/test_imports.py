@@ -23,6 +23,7 @@ CODE = ("fastvlm_mlx", "convert", "benchmarks", "tests")
 PACKAGES = {
     "errors": "",
     "version": "",
+    "paths": "",
     "config": "errors",
     "options": "errors config",
     "device": "errors config",
