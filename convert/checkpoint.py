@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from fastvlm_mlx.config import FastVLMConfig, is_converted
+from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import DTYPES
 from fastvlm_mlx.errors import CheckpointError, OptionError
+from fastvlm_mlx.model_folder import is_converted
 
 from .card import write_card, write_legal
 from .fold import Folded, fold

@@ -15,12 +15,13 @@ from typing import cast
 
 from mlx.utils import tree_flatten
 
-from fastvlm_mlx.config import FastVLMConfig, load_config, read_json
+from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import current, mx
 from fastvlm_mlx.device.memory import host_memory
 from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.images.resize import prepare
 from fastvlm_mlx.model.fastvlm import FastVLMModel
+from fastvlm_mlx.model_folder import load_config, read_json
 from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
 from fastvlm_mlx.weights import load_model
 

@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
-from fastvlm_mlx.config import INDEX_FILE, WEIGHTS_FILE, read_weight_map
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, read_weight_map
 
 OPEN_CLIP_FILE = "open_clip_model.safetensors"
 """What OpenCLIP calls the weights of an image encoder and its text encoder."""

@@ -20,8 +20,9 @@ from tokenizers import (
     pre_tokenizers,
 )
 
-from fastvlm_mlx.config import LARGEST_SIZE, read_json
 from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.field_checks import LARGEST_SIZE
+from fastvlm_mlx.model_folder import read_json
 from fastvlm_mlx.text.tokenizer import (
     IMAGE_MARKER,
     compile_template,

@@ -17,16 +17,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fastvlm_mlx.config import (
-    FORMAT_VERSION,
-    INDEX_FILE,
-    STAMP,
-    WEIGHTS_FILE,
-    FastVLMConfig,
-    read_json,
-)
+from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, WriteError
+from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, read_json
 
 from .layout import Weights
 

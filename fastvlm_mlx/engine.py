@@ -15,7 +15,7 @@ from .caches.model_digest import model_identity
 from .caches.prefix_file import read_prefix, write_prefix
 from .caches.prefixes import EMPTY, Prefix
 from .chat import Chat, listed
-from .config import FastVLMConfig, load_config
+from .config import FastVLMConfig
 from .device import backend, blas
 from .device.backend import device_lock, mx
 from .device.memory import prefill_step
@@ -33,6 +33,7 @@ from .images.decode import ImageSource, PictureFile, read_file, upright_size
 from .images.encoder import ImageEncoder
 from .images.image import Lap, Look, Picture, Pictures
 from .model.fastvlm import FastVLMModel
+from .model_folder import load_config
 from .options import GenerationOptions
 from .planning import budget
 from .planning import memory_plan as plan
@@ -282,8 +283,7 @@ class FastVLM:
 
     def _check_cache(self, prompt: Prompt, options: GenerationOptions) -> None:
         text = self.config.text_config
-        width = text.head_dim or text.hidden_size // text.num_attention_heads
-        check_bits(options, width)
+        check_bits(options, text.head_width)
         if options.max_kv_size is not None and len(prompt) > options.max_kv_size:
             raise PromptError(
                 f"The prompt takes {len(prompt)} positions; max_kv_size keeps "

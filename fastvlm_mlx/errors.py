@@ -20,6 +20,20 @@ Every message says what was found, what was expected and what to do next:
         print(error)
 """
 
+LONGEST_QUOTE = 80
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, in at most 80 characters: the middle is left out.
+
+    What a message repeats may be a picture in base64, or a whole file.
+    """
+    text = repr(value)
+    if len(text) <= LONGEST_QUOTE:
+        return text
+    half = (LONGEST_QUOTE - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"
+
 
 class FastVLMError(Exception):
     """Anything this package refuses or fails to do."""

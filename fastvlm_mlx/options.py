@@ -7,11 +7,8 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Self
 
-from .config import IMAGE_MODES, ImageMode
+from .config import GROUP_SIZES, IMAGE_MODES, ImageMode
 from .errors import OptionError
-
-GROUP_SIZES = (32, 64, 128)
-"""How many keys or values may share a scale (mlx.core.quantize)."""
 
 
 @dataclass(frozen=True)

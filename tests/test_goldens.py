@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastvlm_mlx.config import load_config
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.fastvlm import FastVLMModel
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
 from fastvlm_mlx.weights import load_model
 from tests.parity import runtime

@@ -24,19 +24,21 @@ PACKAGES = {
     "errors": "",
     "version": "",
     "paths": "",
-    "config": "errors",
+    "field_checks": "errors",
+    "config": "errors field_checks",
+    "model_folder": "errors config",
     "options": "errors config",
     "device": "errors config",
     "atomic_file": "device",
     "model": "errors config device",
-    "text": "errors config",
+    "text": "errors config model_folder",
     "caches": "errors config version options device atomic_file model",
     "images": "errors config options device model caches",
     "generation": "errors config options device model text caches images",
     "timings": "generation",
     "planning": "errors config device model images",
-    "resolve": "errors config",
-    "weights": "errors config device model",
+    "resolve": "errors config model_folder",
+    "weights": "errors config model_folder device model",
     "chat_file": "errors device atomic_file images",
     "chat": "options text images generation timings chat_file",
     "request": "errors options images generation chat",
@@ -46,7 +48,7 @@ PACKAGES = {
     ),
     "engine": (
         "errors config options device model text caches images generation timings "
-        "planning resolve weights chat request batch"
+        "planning model_folder resolve weights chat request batch"
     ),
     "jobs": "errors request engine",
     "door": (
@@ -54,8 +56,8 @@ PACKAGES = {
     ),
     "evaluate": "errors options request jobs engine",
     "cli": (
-        "door errors config options device model images generation caches planning "
-        "resolve weights engine batch jobs evaluate"
+        "door errors config model_folder options device model images generation caches "
+        "planning resolve weights engine batch jobs evaluate"
     ),
     "__main__": "cli",
 }
@@ -63,7 +65,7 @@ PACKAGES = {
 # What the converter may import of the runtime: all of it the first row, and the modules
 # that run models to measure or judge them also what stands behind their names.
 CONVERT = {
-    "": "errors config device model text",
+    "": "errors field_checks config model_folder device model text",
     "quality": "images weights",
     "shrink": "images weights",
     "__main__": "cli",  # it is the command's verb
@@ -93,6 +95,8 @@ OTHERS = {
 # What a package never reaches, through whatever it imports. `device` decides how MLX
 # is loaded and reads the machine's memory: it is the ground that all stand on.
 NEVER = {
+    "config": "json os pathlib",
+    "field_checks": "json os pathlib",
     "text": "mlx",
 }
 

@@ -8,11 +8,12 @@ arrays are values, so no two requests ever write into the same one.
 Shapes: H key-value heads, P positions, K head dimension.
 """
 
+from ..config import GROUP_SIZES
 from ..device.backend import mx
 from ..errors import OptionError
 from ..model.language import KVCache
 from ..model.lazy_mlx_lm import mlx_lm
-from ..options import GROUP_SIZES, GenerationOptions
+from ..options import GenerationOptions
 
 LayerStates = tuple[tuple[mx.array, mx.array], ...]
 """Keys and values of each layer, (1, H, P, K) both."""

@@ -98,9 +98,9 @@ def _opened_ahead(
     The engine finds the same frame for a picture that was brought to it already. Of
     AnyRes it needs the original.
     """
-    from ..config import load_config
     from ..images.decode import open_ahead, upright_size
     from ..images.resolution import check, choose_look, depends_on_picture, positions
+    from ..model_folder import load_config
 
     config = load_config(folder)
 

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _config(arguments: argparse.Namespace) -> "FastVLMConfig":
-    from ..config import load_config
+    from ..model_folder import load_config
     from ..planning.geometry import GEOMETRIES, published_config
     from ..resolve import resolve
 

@@ -199,7 +199,7 @@ def _encode_bytes(config: VisionConfig, size: Resolution, machine: Machine) -> i
 
 def _kv_bytes(config: TextConfig, positions: int, machine: Machine) -> int:
     room = -(-positions // _KV_STEP) * _KV_STEP
-    width = config.num_key_value_heads * _head_dim(config)
+    width = config.num_key_value_heads * config.head_width
     return machine.item_bytes * 2 * config.num_hidden_layers * width * room
 
 
@@ -224,15 +224,11 @@ def _most_scores(positions: int, step: int) -> int:
 
 def _matrix_weights(config: TextConfig) -> int:
     """Weights of the language model that can be quantized."""
-    hidden, head_dim = config.hidden_size, _head_dim(config)
+    hidden, width = config.hidden_size, config.head_width
     attention = config.num_attention_heads + config.num_key_value_heads
-    layer = 2 * hidden * head_dim * attention + 3 * hidden * config.intermediate_size
+    layer = 2 * hidden * width * attention + 3 * hidden * config.intermediate_size
     outer = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
     return config.num_hidden_layers * layer + outer
-
-
-def _head_dim(config: TextConfig) -> int:
-    return config.head_dim or config.hidden_size // config.num_attention_heads
 
 
 def _advice(config: FastVLMConfig, weights: int, work: Work, machine: Machine) -> str:

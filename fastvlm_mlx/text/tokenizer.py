@@ -22,8 +22,9 @@ import jinja2.sandbox
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from ..config import FastVLMConfig, read_json
+from ..config import FastVLMConfig
 from ..errors import CheckpointError, PromptError
+from ..model_folder import read_json
 
 IMAGE_MARKER = "<image>"
 

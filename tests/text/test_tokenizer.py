@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastvlm_mlx.config import load_config
 from fastvlm_mlx.errors import CheckpointError, ConfigError, PromptError
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message, Prompt
 from tests.goldens.tokenizer import IMAGE, build_tokenizer
 
