@@ -5,7 +5,6 @@ answer is one line, on the disk before the next one is written, and known by the
 request that it answers. What is there is not asked again; a line that was cut off is.
 """
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from .atomic_file import Lock, lock
 from .engine import FastVLM
 from .errors import FastVLMError, JobError, WriteError
 from .request import Outcome, Request
@@ -303,12 +303,13 @@ def _open_for_appending(path: Path) -> int:
 
 
 def _lock(file: int, path: Path) -> None:
+    """Keep other runs out, where the file system can do that."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise JobError(
-            f"{path} is being written by another run; wait for its end."
-        ) from None
+        held = lock(file) is Lock.HELD
+    except OSError as error:
+        raise _not_writable(path, error) from None
+    if held:
+        raise JobError(f"{path} is being written by another run; wait for its end.")
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -29,7 +29,7 @@ PACKAGES = {
     "model_folder": "errors config",
     "options": "errors config",
     "device": "errors config",
-    "atomic_file": "device",
+    "atomic_file": "errors device",
     "model": "errors config device",
     "text": "errors config model_folder",
     "caches": "errors config version options device atomic_file model",
@@ -50,11 +50,11 @@ PACKAGES = {
         "errors config options device model text caches images generation timings "
         "planning model_folder resolve weights chat request batch"
     ),
-    "jobs": "errors request engine",
+    "jobs": "errors atomic_file request engine",
     "door": (
         "errors version device options images generation caches chat request engine"
     ),
-    "evaluate": "errors options request jobs engine",
+    "evaluate": "errors options atomic_file request jobs engine",
     "cli": (
         "door errors config model_folder options device model images generation caches "
         "planning resolve weights engine batch jobs evaluate"

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..atomic_file import write_text
 from ..engine import FastVLM
 from ..errors import PromptError, WriteError
 from ..jobs import AnswerFile
@@ -24,7 +25,6 @@ from .paper import paper_row
 from .questions import Question, Questions
 from .summary import Judged, summarize
 from .task import Task
-from .whole_text import write_whole
 
 ANSWERS, RECORDS, SUMMARY = "answers.jsonl", "records.jsonl", "summary.json"
 
@@ -66,9 +66,9 @@ def evaluate(run: Run, questions: Questions, out: Path) -> dict[str, Any]:
     answers = _answers(run, questions, out / ANSWERS)
     judged = [_judged(questions, q, answers[q.row]) for q in questions.listed]
     lines = (json.dumps(asdict(each), ensure_ascii=False) for each in judged)
-    write_whole(out / RECORDS, "".join(f"{line}\n" for line in lines))
+    write_text(out / RECORDS, "".join(f"{line}\n" for line in lines))
     summary = _summary(run, questions, judged)
-    write_whole(out / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_text(out / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary
 
 
