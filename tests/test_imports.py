@@ -24,6 +24,7 @@ PACKAGES = {
     "errors": "",
     "version": "",
     "paths": "",
+    "model_names": "",
     "field_checks": "errors",
     "config": "errors field_checks",
     "model_folder": "errors config",
@@ -37,7 +38,7 @@ PACKAGES = {
     "generation": "errors config options device model text caches images",
     "timings": "generation",
     "planning": "errors config device model images",
-    "resolve": "errors config model_folder",
+    "resolve": "errors paths config model_folder model_names",
     "weights": "errors config model_folder device model",
     "chat_file": "errors device atomic_file images",
     "chat": "options text images generation timings chat_file",
@@ -50,14 +51,14 @@ PACKAGES = {
         "errors config options device model text caches images generation timings "
         "planning model_folder resolve weights chat request batch"
     ),
-    "jobs": "errors atomic_file request engine",
+    "jobs": "errors paths atomic_file request engine",
     "door": (
         "errors version device options images generation caches chat request engine"
     ),
-    "evaluate": "errors options atomic_file request jobs engine",
+    "evaluate": "errors paths options atomic_file request jobs engine",
     "cli": (
-        "door errors config model_folder options device model images generation caches "
-        "planning resolve weights engine batch jobs evaluate"
+        "door errors paths model_names config model_folder options device model images "
+        "generation caches planning resolve weights engine batch jobs evaluate"
     ),
     "__main__": "cli",
 }

@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         interrupts.say()
         code = INTERRUPTED
+    finally:
+        if argv is None:
+            interrupts.rest()
     if argv is None:
         interrupts.end()
     return code

@@ -1,7 +1,6 @@
 """The whole command line: which verb is meant, and what its errors become."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -22,8 +21,17 @@ from . import (
 )
 from .interrupt import INTERRUPTED, interrupts
 from .parser import Parser, suggested
-from .terminal import OK, answer, open_streams, reader_left, remark, report, say
-from .typed_images import image_source, looks_like_image
+from .terminal import (
+    OK,
+    answer,
+    flush,
+    open_streams,
+    reader_left,
+    report,
+    say,
+    show_log,
+)
+from .typed_images import image_source, is_there, looks_like_image
 
 VERBS = (
     *(generate, chat, batch),
@@ -47,12 +55,11 @@ def run(argv: Sequence[str] | None) -> int:
         SystemExit: the words are no command, or help was all that was asked for.
     """
     open_streams()
+    interrupts.note = "stopped"
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
-        logging.basicConfig(format="%(message)s", stream=sys.stderr)
-        level = logging.WARNING if arguments.quiet else logging.INFO
-        logging.getLogger("fastvlm_mlx").setLevel(level)
-        interrupts.note = getattr(arguments, "when_stopped", interrupts.note)
+        show_log(arguments.quiet)
+        interrupts.note = getattr(arguments, "when_stopped", "stopped")
         return _carried_out(arguments)
     except BrokenPipeError:
         return reader_left()
@@ -63,7 +70,7 @@ def run(argv: Sequence[str] | None) -> int:
 def _carried_out(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.run(arguments) or OK
-        sys.stdout.flush()
+        flush()
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -104,6 +111,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     verb = verbs[words[0]]
     verb.check_options(words[1:])
     arguments, left = parser.parse_known_args(words)
+    arguments.verbs = verbs  # for those that tell of them all
     if left and not hasattr(arguments, "words"):
         verb.error(f"there is no place for {left[0]!r}{verb.hint()}")
     elif left:  # words after an option
@@ -144,10 +152,12 @@ def _require_question(parser: Parser, verbs: dict[str, Parser], word: str) -> No
     option of `generate`."""
     if word.startswith("-") or " " in word or looks_like_image(word):
         return
-    if image_source(word) != word or _is_here(word):
+    if is_there(image_source(word)):
         return
     parser.error(
         f"there is no command {word!r}"
-        + (suggested(word, verbs) or f'; expected a command, or IMAGE "QUESTION"; '
-           f"see {NAME} help")
+        + (
+            suggested(word, verbs)
+            or f'; expected a command, or IMAGE "QUESTION"; see {NAME} help'
+        )
     )

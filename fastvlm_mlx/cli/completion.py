@@ -8,8 +8,8 @@ import argparse
 import shlex
 from collections.abc import Iterator
 
+from ..model_names import SHORT_NAMES
 from .arguments import Verbs, add_everywhere
-from .model_names import SHORT_NAMES
 from .parser import Parser
 from .terminal import answer
 
@@ -31,11 +31,9 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the script of one shell."""
-    from .command import build_parser
-
+    """Print the script of one shell, from the parsers in `arguments.verbs`."""
     scripts = {"bash": _bash, "zsh": _zsh, "fish": _fish}
-    answer("\n".join(scripts[arguments.shell](build_parser()[1])))
+    answer("\n".join(scripts[arguments.shell](arguments.verbs)))
 
 
 def _choices(action: argparse.Action) -> list[str]:
@@ -64,7 +62,9 @@ def _bash(verbs: dict[str, Parser]) -> Iterator[str]:
     yield '    case "$verb" in'
     for name, verb in verbs.items():
         yield f"    {name}) options={shlex.quote(' '.join(verb.option_names()))} ;;"
-    yield "    *) " + f"options={shlex.quote(' '.join(verbs['generate'].option_names()))}"
+    yield (
+        "    *) " + f"options={shlex.quote(' '.join(verbs['generate'].option_names()))}"
+    )
     yield "    esac"
     yield '    case "$verb $before" in'
     for name, verb in verbs.items():
@@ -81,7 +81,7 @@ def _bash(verbs: dict[str, Parser]) -> Iterator[str]:
     yield "    esac"
     yield '    [[ $word == -* ]] && choices="$options"'
     yield '    COMPREPLY=($(compgen -W "$choices" -- "$word"))'
-    yield "    if [ -z \"$choices\" ] || [ \"$COMP_CWORD\" = 1 ]; then"
+    yield '    if [ -z "$choices" ] || [ "$COMP_CWORD" = 1 ]; then'
     yield "        compopt -o filenames 2>/dev/null"
     yield '        COMPREPLY+=($(compgen -f -- "$word"))'
     yield "    fi"
@@ -141,7 +141,8 @@ def _fish(verbs: dict[str, Parser]) -> Iterator[str]:
             if _choices(action):
                 line += f" -f -a {shlex.quote(' '.join(_choices(action)))}"
             yield f"{line} -d {_fish_quote(_about(action))}"
-    yield f"{command} -n '__fish_seen_subcommand_from completion' -f -a {_fish_quote(' '.join(SHELLS))}"
+    condition = "-n '__fish_seen_subcommand_from completion'"
+    yield f"{command} {condition} -f -a {shlex.quote(' '.join(SHELLS))}"
 
 
 def _fish_quote(text: str) -> str:

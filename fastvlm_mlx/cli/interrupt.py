@@ -85,7 +85,7 @@ class Interrupts:
             os._exit(INTERRUPTED)
 
     def rest(self) -> None:
-        """The command is done; Ctrl-C while Python shuts down ends it without a word."""
+        """The command is done; Ctrl-C while Python shuts down ends it at once."""
         if self._told is not None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from ..errors import shortened
-from .terminal import BAD_INPUT, FAILURE, WriteError, answer, remark, report
+from ..errors import WriteError, shortened
+from .terminal import BAD_INPUT, FAILURE, answer, remark, report
 
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*(?==|$)")
 """A word that is meant as an option: `--max-tokens`, `--image=a.png`, `-image`."""
@@ -68,12 +68,13 @@ class Parser(argparse.ArgumentParser):
         return begun and any(each.startswith(name) for each in names)
 
 
-def suggested(word: str, known: Iterable[str]) -> str:
+def suggested(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """Which of some words is meant by a misspelt one, as the end of a sentence."""
-    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=likeness)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def _suggested_option(name: str, names: Iterable[str]) -> str:
     plain = f"--{name.lstrip('-').replace('_', '-')}"
-    return suggested(plain, [each for each in names if each.startswith("--")])
+    # the two dashes that all begin with count as alike
+    return suggested(plain, [n for n in names if n.startswith("--")], likeness=0.7)

@@ -7,15 +7,16 @@ import contextlib
 import errno
 import io
 import json
+import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import FastVLMError, HubError, WriteError, shortened
+from ..errors import FastVLMError, HubError, PromptError, WriteError, shortened
 
-OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, FAILURE, BAD_INPUT = 0, 1, 2
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -49,6 +50,13 @@ def _read_as_utf8() -> None:
         return
     if stdin.encoding.lower().replace("_", "-") in ("utf-8", "ascii", "us-ascii"):
         stdin.reconfigure(encoding="utf-8-sig", errors="strict")
+
+
+def show_log(quiet: bool) -> None:
+    """What the package logs is a remark; with --quiet only its warnings are."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    level = logging.WARNING if quiet else logging.INFO
+    logging.getLogger("fastvlm_mlx").setLevel(level)
 
 
 def answer(text: str, end: str = "\n") -> None:
@@ -87,15 +95,35 @@ def is_conversation() -> bool:
     return sys.stdin.isatty()
 
 
+def read_input() -> str:
+    """All of standard input, as text.
+
+    Raises:
+        PromptError: it is no text.
+    """
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        encoding = error.encoding.upper().removesuffix("-SIG")
+        raise PromptError(
+            f"The standard input is not valid {encoding}; expected text."
+        ) from None
+
+
+def read_bytes() -> bytes:
+    """All of standard input, as bytes."""
+    return sys.stdin.buffer.read()
+
+
 def read_line(prompt: str) -> str | None:
     """A line that was typed or piped in; None at the end.
 
     Raises:
         KeyboardInterrupt: Ctrl-C on an empty line; on another it empties the line.
+        PromptError: it is no text.
     """
     if not is_conversation():
-        line = sys.stdin.readline()
-        return line.rstrip("\r\n") if line else None
+        return _piped_line()
     typed = _line_editor()
     while True:
         try:
@@ -107,6 +135,16 @@ def read_line(prompt: str) -> str | None:
             answer("")
             if not typed():
                 raise
+
+
+def _piped_line() -> str | None:
+    try:
+        line = sys.stdin.readline()
+    except UnicodeDecodeError:
+        raise PromptError(
+            "The standard input is not valid text; expected UTF-8."
+        ) from None
+    return line.rstrip("\r\n") if line else None
 
 
 def _line_editor() -> Callable[[], str]:
@@ -128,6 +166,12 @@ def say(message: str, code: int = OK) -> int:
     """A remark of the command itself; returns the exit code given."""
     remark(f"fastvlm-mlx: {message}")
     return code
+
+
+def flush() -> None:
+    """Have standard output written, as far as it is ours."""
+    with _writing():
+        sys.stdout.flush()
 
 
 def report(error: Exception) -> int:

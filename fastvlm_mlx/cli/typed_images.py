@@ -35,11 +35,11 @@ def image_source(typed: str) -> str:
     Returns:
         The file's path if there is one; else what was typed, to be refused by name.
     """
-    if _exists(typed):
+    if is_there(typed):
         return str(expanded(typed))
     found = _SHELL_WORD.fullmatch(typed.rstrip())
     dragged = _unescaped(found[1]) if found else typed
-    return str(expanded(dragged)) if _exists(dragged) else typed
+    return str(expanded(dragged)) if is_there(dragged) else typed
 
 
 def leading_images(line: str) -> tuple[list[str], str]:
@@ -49,12 +49,12 @@ def leading_images(line: str) -> tuple[list[str], str]:
     (['my photo.jpg'], 'what is this?')
     """
     line = line.strip()
-    if line and _exists(line):
+    if line and is_there(line):
         return [str(expanded(line))], ""
     images, rest = [], line
     while found := _SHELL_WORD.match(rest):
         name = _unescaped(found[1])
-        if not _exists(name):
+        if not is_there(name):
             break
         images.append(str(expanded(name)))
         rest = rest[found.end() :]
@@ -74,7 +74,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], str | None]:
 def _is_meant_as_image(word: str, words: Sequence[str]) -> bool:
     """A file here by its name or place; a missing one by its name alone."""
     alone = len(words) == 1
-    if _exists(image_source(word)):
+    if is_there(image_source(word)):
         return alone or word != words[-1] or os.sep in word or looks_like_image(word)
     return looks_like_image(word) and (alone or " " not in word)
 
@@ -110,7 +110,7 @@ def refuse_folder(source: str) -> None:
         )
 
 
-def _exists(typed: str) -> bool:
+def is_there(typed: str) -> bool:
     """Whether there is such a file or folder; what no system can name is none."""
     if _URL.match(typed):
         return False
