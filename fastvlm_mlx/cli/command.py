@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import __version__
+from ..errors import WriteError
 from . import (
     batch,
     benchmark,
@@ -63,6 +64,8 @@ def run(argv: Sequence[str] | None) -> int:
         return _carried_out(arguments)
     except BrokenPipeError:
         return reader_left()
+    except WriteError as error:  # of the help
+        return report(error)
     except KeyboardInterrupt:
         return _stopped()
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from ..errors import WriteError, shortened
-from .terminal import BAD_INPUT, FAILURE, answer, remark, report
+from ..errors import shortened
+from .terminal import BAD_INPUT, answer, remark
 
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*(?==|$)")
 """A word that is meant as an option: `--max-tokens`, `--image=a.png`, `-image`."""
@@ -26,11 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: Any = None) -> None:
         """The help as an answer: a full disk is an error, as with any other."""
-        try:
-            answer(self.format_help(), end="")
-        except WriteError as error:
-            report(error)
-            self.exit(FAILURE)
+        answer(self.format_help(), end="")
 
     def options(self) -> list[argparse.Action]:
         """What may be given, in the order of the help."""

@@ -99,20 +99,35 @@ def read_input() -> str:
     """All of standard input, as text.
 
     Raises:
-        PromptError: it is no text.
+        PromptError: it is no text, or cannot be read.
     """
-    try:
+    with _reading():
         return sys.stdin.read()
+
+
+def read_bytes() -> bytes:
+    """All of standard input, as bytes.
+
+    Raises:
+        PromptError: it cannot be read.
+    """
+    with _reading():
+        return sys.stdin.buffer.read()
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
     except UnicodeDecodeError as error:
         encoding = error.encoding.upper().removesuffix("-SIG")
         raise PromptError(
             f"The standard input is not valid {encoding}; expected text."
         ) from None
-
-
-def read_bytes() -> bytes:
-    """All of standard input, as bytes."""
-    return sys.stdin.buffer.read()
+    except OSError as error:
+        raise PromptError(
+            f"The standard input cannot be read: {error.strerror or error}."
+        ) from None
 
 
 def read_line(prompt: str) -> str | None:
@@ -138,12 +153,8 @@ def read_line(prompt: str) -> str | None:
 
 
 def _piped_line() -> str | None:
-    try:
+    with _reading():
         line = sys.stdin.readline()
-    except UnicodeDecodeError:
-        raise PromptError(
-            "The standard input is not valid text; expected UTF-8."
-        ) from None
     return line.rstrip("\r\n") if line else None
 
 

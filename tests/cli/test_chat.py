@@ -100,7 +100,7 @@ def test_what_is_piped_in_must_be_text(
     stdin = io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", stdin)
     assert cli.main(["chat", "--quiet"]) == 2
-    assert "not valid text; expected UTF-8" in capsys.readouterr().err
+    assert "is not valid UTF-8; expected text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
