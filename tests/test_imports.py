@@ -28,7 +28,7 @@ PACKAGES = {
     "config": "errors field_checks",
     "model_folder": "errors config",
     "options": "errors config",
-    "device": "errors config",
+    "device": "errors version config",
     "atomic_file": "errors device",
     "model": "errors config device",
     "text": "errors config model_folder",

@@ -12,17 +12,12 @@ used at once where they were compiled before.
 
 import functools
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from .backend import current, mx
-from .kernel_folder import are_compiled, mark_compiled
-
-SWITCH = "FASTVLM_MLX_COMPILE"
-"""Environment variable: 1 compiles at once, 0 never."""
 
 WORTH = 4.2e14
 """Parameters times pixels of images encoded, after which compiling would have paid:
@@ -36,10 +31,21 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True)
+class Compiler:
+    """What decides when kernels are compiled; `device/setup.py` knows the machine."""
+
+    asked: bool | None = None  # at once, never; None is when it pays
+    works: bool = True  # whether there is one
+    are_compiled: Callable[[], bool] = lambda: False  # by an earlier process
+    mark_compiled: Callable[[], None] = lambda: None
+
+
 class Kernels:
     """Whether this process uses compiled kernels, and what it has done without."""
 
     def __init__(self) -> None:
+        self.compiler = Compiler()
         self._used: bool | None = None  # None: not decided yet
         self._hopeless = False
         self._without = 0.0  # parameters times pixels encoded without kernels
@@ -52,9 +58,9 @@ class Kernels:
             return True
         if self._used is None:
             self._used = False
-            asked = os.environ.get(SWITCH)
-            self._hopeless = asked == "0" or shutil.which("g++") is None
-            if asked == "1" or are_compiled():
+            compiler = self.compiler
+            self._hopeless = compiler.asked is False or not compiler.works
+            if compiler.asked or compiler.are_compiled():
                 self.begin()
         return self._used
 
@@ -62,11 +68,10 @@ class Kernels:
         """Use kernels from now on, unless they cannot be compiled or must not be."""
         if self.used or self._hopeless:
             return
-        if not are_compiled():
+        if not self.compiler.are_compiled():
             _log.info(
                 "Compiling for this CPU with g++, about ten seconds, kept for later "
-                "(%s=0 does without).",
-                SWITCH,
+                "(FASTVLM_MLX_COMPILE=0 does without)."
             )
         self._used = _compiles()
         self._hopeless = not self._used
@@ -80,7 +85,7 @@ class Kernels:
         if self._used:
             self._with += 1
             if self._with == 2:  # those of the first one are there
-                mark_compiled()
+                self.compiler.mark_compiled()
 
 
 kernels = Kernels()
