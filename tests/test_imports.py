@@ -23,6 +23,7 @@ PACKAGES = {
     "version": "",
     "paths": "",
     "timings": "",
+    "model_names": "",
     "field_checks": "errors",
     "config": "errors field_checks",
     "model_folder": "errors config",
@@ -35,7 +36,7 @@ PACKAGES = {
     "images": "errors timings config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
-    "resolve": "errors config model_folder",
+    "resolve": "errors paths config model_folder model_names",
     "weights": "errors config model_folder device model",
     "chat_file": "errors device atomic_file images",
     "request": "errors options text images generation",
@@ -50,12 +51,12 @@ PACKAGES = {
         "config model_folder options device model text planning caches generation "
         "resolve weights request engine chat batch"
     ),
-    "jobs": "errors timings atomic_file request fastvlm",
+    "jobs": "errors paths timings atomic_file request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors timings options atomic_file request jobs fastvlm",
+    "evaluate": "errors paths timings options atomic_file request jobs fastvlm",
     "cli": (
-        "door errors config model_folder options device model planning caches images "
-        "generation resolve weights batch fastvlm jobs evaluate"
+        "door errors paths model_names config model_folder options device model "
+        "planning caches images generation resolve weights batch fastvlm jobs evaluate"
     ),
 }
 
