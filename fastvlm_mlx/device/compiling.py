@@ -19,11 +19,13 @@ from typing import ParamSpec, TypeVar
 
 from .backend import current, mx
 
-WORTH = 4.2e14
-"""Parameters times pixels of images encoded, after which compiling would have paid:
-8.5 s of g++ at 2.0e-14 s lost for each. An encode of FastViTHD (1.2e8 parameters) loses
-2.6 s at 1024x1024 and 0.6 s at 512x512 (benchmarks/README.md). Both are the work of one
-core, so their ratio hardly depends on the machine."""
+WORTH = 3.9e10
+"""Root of an encoder's parameters times pixels encoded, after which compiling would
+have paid: 8.5 s of g++, at the seconds lost by each without kernels. Activations, which
+kernels read and write, grow like that root. FastViTHD (1.2e8 parameters) loses 2.6 s
+at 1024x1024 and 0.6 s at 512x512, 2.2e-10 s for each; nano (5e6) loses 16 ms at
+256x256, 1.1e-10 s (benchmarks/README.md). Both sides are the work of one core, so their
+ratio hardly depends on the machine."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Kernels:
         self.compiler = Compiler()
         self._used: bool | None = None  # None: not decided yet
         self._hopeless = False
-        self._without = 0.0  # parameters times pixels encoded without kernels
+        self._without = 0.0  # in the unit of WORTH
         self._with = 0  # images encoded with them
 
     @property
@@ -79,7 +81,7 @@ class Kernels:
     def count(self, parameters: int, pixels: int) -> None:
         """Note images that are about to be encoded; enough of them start compiling."""
         if not self.used:
-            self._without += parameters * pixels
+            self._without += parameters**0.5 * pixels
             if self._without >= WORTH:
                 self.begin()
         if self._used:
