@@ -16,7 +16,6 @@ from unittest import mock
 
 import mlx.nn as nn
 
-from benchmarks.measuring import work
 from benchmarks.measuring.geometry import (
     LANGUAGE_MODELS,
     packed_language_model,
@@ -28,6 +27,7 @@ from fastvlm_mlx.device.backend import Backend, mx
 from fastvlm_mlx.model import language
 from fastvlm_mlx.model.fused_projections import join_projections
 from fastvlm_mlx.model.vision import FastViTHD
+from fastvlm_mlx.planning.cost import encode_cost, language_cost
 
 VIEWS = {
     "AsStrided",
@@ -117,17 +117,17 @@ def main() -> None:
     results: dict[str, dict[str, float]] = {}
     tower = random_tower()
     for side in arguments.sides:
-        cost = work.encode(FASTVITHD, side)
-        costs = {"GFLOP": 2e-9 * cost.multiply_adds, "MB": 1e-6 * cost.bytes(2, 2)}
+        cost = encode_cost(FASTVITHD, (side, side))
+        costs = {"GFLOP": 1e-9 * cost.flops, "MB": 1e-6 * cost.bytes(2, 2)}
         for backend in ("metal", "cpu"):
             results[f"encode {side} px, form for {backend}"] = {
                 **count_encode(tower, side, backend),
                 **costs,
             }
     model = packed_language_model(arguments.size, arguments.bits)
-    token = work.language_model(LANGUAGE_MODELS[arguments.size], 1, 280)
+    token = language_cost(LANGUAGE_MODELS[arguments.size], 1, 280, causal=False)
     costs = {
-        "GFLOP": 2e-9 * token.multiply_adds,
+        "GFLOP": 1e-9 * token.flops,
         "MB": 1e-6 * token.bytes(2, (arguments.bits + 0.5) / 8),
     }
     results["one token, mlx-lm's layers"] = {**count_token(model), **costs}

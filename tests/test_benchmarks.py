@@ -7,28 +7,27 @@ from dataclasses import asdict
 import pytest
 
 from benchmarks.graph import count, one_kernel_each
-from benchmarks.measuring import work
 from benchmarks.measuring.geometry import LANGUAGE_MODELS
 from benchmarks.peers import Peer, Unavailable
 from benchmarks.roofline import predict
 from fastvlm_mlx.config import FASTVITHD, TextConfig
 from fastvlm_mlx.device import blas
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.planning.cost import PEAKS
+from fastvlm_mlx.planning.cost import PEAKS, encode_cost, language_cost
 
 
 def test_multiply_adds_of_an_encode() -> None:
     """FastViTHD: 243 G at 1024 pixels and 125 M parameters."""
-    whole = work.encode(FASTVITHD, 1024)
+    whole = encode_cost(FASTVITHD, (1024, 1024))
     assert whole.multiply_adds == pytest.approx(243e9, rel=0.01)
     assert 120e6 < whole.weights < 130e6
-    quarter = work.encode(FASTVITHD, 512)
+    quarter = encode_cost(FASTVITHD, (512, 512))
     assert quarter.multiply_adds == pytest.approx(whole.multiply_adds / 4, rel=0.03)
     assert quarter.weights == whole.weights
 
 
 def test_a_token_reads_every_weight_once() -> None:
-    token = work.language_model(LANGUAGE_MODELS["0.5B"], rows=1, context=1)
+    token = language_cost(LANGUAGE_MODELS["0.5B"], rows=1, context=1, causal=True)
     assert token.weights == pytest.approx(494e6, rel=0.01)
     assert token.multiply_adds == pytest.approx(token.weights, rel=0.01)
 
