@@ -4,8 +4,9 @@ Sizes and checks of what the files say are in config.py, weights in weights.py.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from .config import STAMP, FastVLMConfig
 from .errors import CheckpointError, ConfigError
@@ -16,6 +17,26 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """What Hugging Face calls a model's weights: one file, or shards with an index."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A converted folder and what its config.json says, read once; a path itself."""
+
+    path: Path
+    config: FastVLMConfig
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the config.json of a converted folder.
+
+        Raises:
+            ConfigError: it is missing, damaged, or of another format.
+        """
+        return cls(path, load_config(path))
 
 
 def read_json(path: Path) -> dict[str, Any]:

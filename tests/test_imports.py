@@ -35,7 +35,7 @@ PACKAGES = {
     "images": "errors timings config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
-    "resolve": "errors config model_folder",
+    "resolve": "errors paths config model_folder",
     "weights": "errors config model_folder device model",
     "chat_file": "errors device atomic_file images",
     "request": "errors options text images generation",

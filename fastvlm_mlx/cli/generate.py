@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FastVLMError, OptionError, PromptError
@@ -24,6 +23,7 @@ from .stats import answer_stats, cache_stats
 from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
+    from ..config import FastVLMConfig
     from ..generation.result import GenerationResult
     from ..generation.text_stream import TextStream
     from ..images.decode import ImageSource, PictureFile
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Refuse what is wrong before a model is fetched and loaded; then answer."""
     from ..images.decode import check_file
     from ..options import GenerationOptions
-    from ..resolve import resolve
+    from ..resolve import find_model
 
     chosen = chosen_options(arguments)
     options = GenerationOptions.of(**chosen)
@@ -73,12 +73,12 @@ def run(arguments: argparse.Namespace) -> None:
     for image in images:
         if isinstance(image, str):
             check_file(image)
-    folder = resolve(model_name(arguments), arguments.revision)
-    sources = _opened_ahead(images, folder, options)
+    model = find_model(model_name(arguments), arguments.revision)
+    sources = _opened_ahead(images, model.config, options)
     from ..fastvlm import load  # while the pictures are being opened
 
     vlm = load(
-        folder,
+        model,
         dtype=arguments.dtype,
         cache_folder=arguments.feature_cache,
         memory_limit=arguments.memory_limit,
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _opened_ahead(
-    images: list[str | bytes], folder: Path, options: "GenerationOptions"
+    images: list[str | bytes], config: "FastVLMConfig", options: "GenerationOptions"
 ) -> "list[ImageSource]":
     """Have pictures prepared in a thread, at a resolution that the model takes.
 
@@ -101,9 +101,6 @@ def _opened_ahead(
     """
     from ..images.decode import open_ahead, upright_size
     from ..images.resolution import check, choose_look, depends_on_picture, positions
-    from ..model_folder import load_config
-
-    config = load_config(folder)
 
     def frame(source: "ImageSource | PictureFile") -> "tuple[tuple[int, int], Fit]":
         size = upright_size(source) if depends_on_picture(options) else None

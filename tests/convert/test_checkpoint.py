@@ -335,10 +335,14 @@ def test_bits(name: str, tmp_path: Path, recipe: Recipe) -> None:
     assert few.config.quantization is not None
     assert few.parameters == full.parameters
     assert few.bytes_written < full.bytes_written
-    model = load_model(tmp_path / "full", dtype="float32")
+    model = load_model(
+        tmp_path / "full", load_config(tmp_path / "full"), dtype="float32"
+    )
     before = logits(model)
     model.load_weights(unpacked(tmp_path / "few"), strict=False)
-    found = logits(load_model(tmp_path / "few", dtype="float32"))
+    found = logits(
+        load_model(tmp_path / "few", load_config(tmp_path / "few"), dtype="float32")
+    )
     assert found == pytest.approx(logits(model), abs=1e-3)
     assert np.abs(found - before).max() > 1e-3  # packed indeed
 
@@ -353,7 +357,9 @@ def test_a_quantized_tower(name: str, tmp_path: Path) -> None:
     assert all(path.startswith("vision_tower.") for path in few.left)
     pixel_values = mx.random.uniform(shape=(1, 128, 128, 3), key=mx.random.key(0))
     before, after = (
-        load_model(tmp_path / folder, dtype="float32").encode_image(pixel_values)
+        load_model(
+            tmp_path / folder, load_config(tmp_path / folder), dtype="float32"
+        ).encode_image(pixel_values)
         for folder in ("full", "few")
     )
     error = mx.linalg.norm(after - before) / mx.linalg.norm(before)
@@ -391,7 +397,7 @@ def test_the_source_is_never_replaced(
 
 def test_a_folder_inside_the_source_is_fine(source: Path) -> None:
     convert_checkpoint(source, source / "mlx")
-    assert load_model(source / "mlx")
+    assert load_model(source / "mlx", load_config(source / "mlx"))
 
 
 def test_a_source_that_is_no_folder(tmp_path: Path) -> None:
@@ -459,7 +465,7 @@ def test_nonsense_in_config_json_leaves_nothing(
     except FastVLMError:
         assert not output.exists()
     else:
-        load_model(output)
+        load_model(output, load_config(output))
 
 
 def test_a_place_that_cannot_be_written(source: Path, tmp_path: Path) -> None:

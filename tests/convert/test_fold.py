@@ -49,7 +49,7 @@ def golden_arrays() -> Arrays:
 def logits(folder: Path) -> Any:
     """What a converted folder says to the golden prompt and picture, float32."""
     expected = golden_arrays()
-    model = load_model(folder, dtype="float32")
+    model = load_model(folder, load_config(folder), dtype="float32")
     pixels = expected["wide.pixels"].astype(np.float32) / np.float32(255)
     ids = expected["wide.input_ids"].tolist()
     image = model.project(model.encode_image(runtime.channels_last(pixels)))

@@ -21,6 +21,7 @@ from fastvlm_mlx.atomic_file import temporaries, temporary_path
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, WriteError
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import GOLDENS, INDEX
 
@@ -380,7 +381,7 @@ def test_shards_load_again(
     expected, found = (read_tensors(tmp_path / name) for name in ("single", "shards"))
     assert expected.keys() == found.keys()
     assert all(mx.array_equal(expected[name], found[name]) for name in expected)
-    load_model(tmp_path / "shards")
+    load_model(tmp_path / "shards", load_config(tmp_path / "shards"))
 
 
 def test_shards_keep_to_their_limit(
