@@ -4,6 +4,7 @@ Sizes and checks of what the files say are in config.py, weights in weights.py.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -58,10 +59,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_weight_map(folder: Path) -> dict[str, str]:
     """Which file each tensor is in, from the index of a folder with shards."""
-    weight_map = read_json(folder / INDEX_FILE).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    return weight_map(read_json(folder / INDEX_FILE), folder)
+
+
+def weight_map(index: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Which file each tensor is in, as an index says that was read in a folder.
+
+    Raises:
+        CheckpointError: it says nothing of it.
+    """
+    stated = index.get("weight_map")
+    if not isinstance(stated, dict) or not stated:
         raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map.")
-    return {str(name): str(file) for name, file in weight_map.items()}
+    return {str(name): str(file) for name, file in stated.items()}
 
 
 def is_converted(folder: Path) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from convert import Recipe, convert_checkpoint
 from convert.names import TOWER, detect_layout
-from convert.source import Tensors, read_tensors
+from convert.source import Source, Tensors
 from fastvlm_mlx.config import Packing
 from fastvlm_mlx.device.backend import DTYPES, mx
 from fastvlm_mlx.errors import (
@@ -236,7 +236,7 @@ def test_every_tensor_is_used_once_or_dropped(
 
 def test_the_report_describes_the_folder(name: str, tmp_path: Path) -> None:
     report = convert_checkpoint(GOLDENS / name, tmp_path / "out", source_name="a/b")
-    written = read_tensors(tmp_path / "out")
+    written = Source(tmp_path / "out").tensors()
     assert report.tensors_written == len(written)
     assert report.parameters == sum(array.size for array in written.values())
     assert report.bytes_written == sum(array.nbytes for array in written.values())
@@ -262,7 +262,7 @@ def test_a_prompt_can_be_built(name: str, tmp_path: Path) -> None:
 
 
 def dtypes(folder: Path) -> dict[str, mx.Dtype]:
-    return {name: array.dtype for name, array in read_tensors(folder).items()}
+    return {name: array.dtype for name, array in Source(folder).tensors().items()}
 
 
 def test_nothing_is_lost_by_default(name: str, tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def logits(model: FastVLMModel) -> Any:
 
 def unpacked(folder: Path) -> list[tuple[str, mx.array]]:
     """The matrices of a quantized folder, as numbers again."""
-    arrays = read_tensors(folder)
+    arrays = Source(folder).tensors()
     modules = [key.removesuffix(".scales") for key in arrays if key.endswith(".scales")]
     quantization = load_config(folder).quantization
     assert quantization is not None
