@@ -108,7 +108,8 @@ class Examinee:
 def read_examinee(folder: Path, dtype: str | None) -> Examinee:
     """Load a converted folder."""
     config = load_config(folder)
-    return Examinee(load_model(folder, dtype), ChatTokenizer(folder, config), config)
+    model = load_model(folder, config, dtype)
+    return Examinee(model, ChatTokenizer(folder, config), config)
 
 
 def answers(
