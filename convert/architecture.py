@@ -12,15 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastvlm_mlx.config import (
-    FASTVITHD,
-    FastVLMConfig,
-    TextConfig,
-    VisionConfig,
-    read_json,
-)
+from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, TextConfig, VisionConfig
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError
+from fastvlm_mlx.model_folder import read_json
 
 from .names import LANGUAGE, TOWER
 from .read import Tensors

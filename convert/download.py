@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from fastvlm_mlx.config import INDEX_FILE, WEIGHTS_FILE, is_converted, load_config
 from fastvlm_mlx.errors import CheckpointError, FastVLMError, HubError
+from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, is_converted, load_config
 
 from .architecture import read_text_config
 from .read import OPEN_CLIP_FILE, shard_names

@@ -11,9 +11,10 @@ from typing import Any
 
 from mlx.utils import tree_flatten
 
-from fastvlm_mlx.config import FastVLMConfig, is_converted, load_config, read_json
+from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.errors import CheckpointError, OptionError
 from fastvlm_mlx.model.fastvlm import FastVLMModel
+from fastvlm_mlx.model_folder import is_converted, load_config, read_json
 
 from .architecture import describe
 from .layout import Weights

@@ -7,14 +7,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from fastvlm_mlx.config import (
-    FastVLMConfig,
-    TextConfig,
-    is_converted,
-    load_config,
-    read_json,
-)
+from fastvlm_mlx.config import FastVLMConfig, TextConfig
 from fastvlm_mlx.device.backend import mx
+from fastvlm_mlx.model_folder import is_converted, load_config, read_json
 
 from .architecture import describe, read_text_config
 from .fold import license_of

@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
-from fastvlm_mlx.config import INDEX_FILE, WEIGHTS_FILE, read_weight_map
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, read_weight_map
 
 OPEN_CLIP_FILE = "open_clip_model.safetensors"
 """What OpenCLIP calls the weights of an image encoder and its text encoder."""
@@ -126,6 +126,20 @@ def read_tensors(folder: Path) -> dict[str, mx.array]:
     return arrays
 
 
+def file_metadata(file: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; its header alone is read.
+
+    Raises:
+        CheckpointError: it is damaged.
+        OSError: it cannot be opened.
+    """
+    try:
+        with safe_open(file, framework="numpy") as header:
+            return header.metadata() or {}
+    except SafetensorError as error:
+        raise CheckpointError(_damaged(file, error)) from None
+
+
 def _files(folder: Path) -> list[Path]:
     if (folder / INDEX_FILE).is_file():
         return [_present(folder, name) for name in shard_names(folder)]
@@ -180,11 +194,17 @@ def _read_file(file: Path) -> dict[str, mx.array]:
             _check_dtypes(file, header)
         _check_names(file)
         arrays = cast(dict[str, mx.array], mx.load(str(file), format="safetensors"))
-    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+    except OSError as error:
         raise CheckpointError(
-            f"{file} is damaged or cut off ({error}). Download it again."
+            f"{file} cannot be read: {error.strerror or error}."
         ) from None
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise CheckpointError(_damaged(file, error)) from None
     return arrays
+
+
+def _damaged(file: Path, error: Exception) -> str:
+    return f"{file} is damaged or cut off ({error}). Download it again."
 
 
 def _check_dtypes(file: Path, header: Any) -> None:

@@ -9,6 +9,7 @@ from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.device.memory import host_memory
 from fastvlm_mlx.errors import OptionError, PromptError
+from fastvlm_mlx.progress import Progress
 from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from fastvlm_mlx.weights import build_model
 
@@ -16,7 +17,6 @@ from .calibrate import calibrate
 from .layout import Weights
 from .quality import (
     Answer,
-    Asked,
     Examinee,
     Quality,
     answers,
@@ -46,7 +46,7 @@ def shrink(
     files: TokenizerFiles,
     recipe: Recipe,
     samples: int,
-    progress: Asked,
+    progress: Progress,
 ) -> Shrunk:
     """Quantize a network's weights and judge the result.
 
@@ -89,7 +89,7 @@ def shrink(
 
 
 def _answers(
-    whole: Examinee, samples: int, progress: Asked
+    whole: Examinee, samples: int, progress: Progress
 ) -> tuple[list[Answer], str | None]:
     """What the model says at full precision, or why it cannot be asked."""
     try:

@@ -5,25 +5,13 @@ wide. The fields are the keys of the JSON file; an unknown key is ignored, a
 missing or impossible one is a ConfigError that names it.
 """
 
-import dataclasses
 import itertools
-import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import UnionType
-from typing import (
-    Any,
-    Literal,
-    Self,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, Literal, Self
 
-from .errors import CheckpointError, ConfigError
+from .errors import ConfigError, quoted
+from .field_checks import build, check_fields, plain
 
 FORMAT_VERSION = 1
 """The stored format that this package writes and reads (docs/format.md)."""
@@ -31,23 +19,14 @@ FORMAT_VERSION = 1
 STAMP = "fastvlm_mlx_format"
 """The key that carries FORMAT_VERSION in config.json and in the safetensors."""
 
-LARGEST_SIZE = 1 << 24
-"""No width, depth, vocabulary or context reaches this; larger is a damaged file."""
-
 LARGEST_SHIFT = 24
 """The largest exponent of a stream: float16 has no more headroom to give."""
-
-WEIGHTS_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
-"""What Hugging Face calls a model's weights: one file, or shards with an index."""
 
 LONGEST_FRAME = 16
 """How many times longer than its other side a frame may be."""
 
 ImageMode = Literal["pad", "crop"]
 IMAGE_MODES: tuple[ImageMode, ...] = ("pad", "crop")
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -76,7 +55,7 @@ class VisionConfig:
     trained_resolutions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         _check_stages(self)
         self.token_grid(self.image_size)
         for side in self.trained_resolutions:
@@ -140,7 +119,7 @@ class TextConfig:
     mlp_bias: bool = False  # llama only
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        check_fields(self)
         heads, kv_heads = self.num_attention_heads, self.num_key_value_heads
         if heads % kv_heads:
             raise ConfigError(
@@ -153,6 +132,11 @@ class TextConfig:
                 f"num_attention_heads {heads}."
             )
 
+    @property
+    def head_width(self) -> int:
+        """Numbers of one head's query, key or value."""
+        return self.head_dim or self.hidden_size // self.num_attention_heads
+
 
 QuantizationMode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
 
@@ -163,6 +147,9 @@ PACKINGS: dict[QuantizationMode, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "mxfp8": ((8,), (32,)),
 }
 """The bits and group sizes of each mode (mlx.core.quantize, MLX 0.32)."""
+
+GROUP_SIZES = PACKINGS["affine"][1]
+"""How many weights, keys or values may share an affine scale."""
 
 
 @dataclass(frozen=True)
@@ -178,10 +165,10 @@ class Packing:
         bits, group_sizes = known[0] if known else ((), ())
         if self.bits not in bits or self.group_size not in group_sizes:
             raise ConfigError(
-                f"quantization mode {self.mode!r} of {self.bits} bits in groups of "
-                f"{self.group_size}; expected {_known_packings()}."
+                f"quantization mode {quoted(self.mode)} of {quoted(self.bits)} bits in "
+                f"groups of {quoted(self.group_size)}; expected {_known_packings()}."
             )
-        _check_fields(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -198,15 +185,15 @@ class QuantizationConfig(Packing):
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read the object `quantization` of a config.json."""
         layers = {
-            path: _build(Packing, stated)
+            path: build(Packing, stated)
             for path, stated in values.items()
             if isinstance(stated, Mapping)
         }
-        return _build(cls, {**values, "layers": layers})
+        return build(cls, {**values, "layers": layers})
 
     def to_dict(self) -> dict[str, Any]:
         """The object `quantization` of a config.json."""
-        values = _plain(self)
+        values = plain(self)
         layers = values.pop("layers")
         return {**values, **layers}
 
@@ -243,7 +230,7 @@ class FastVLMConfig:
     license: str = ""  # their licence, as the source names it
 
     def __post_init__(self) -> None:
-        _check_fields(self, smallest_size=0)  # of a token id
+        check_fields(self, smallest_size=0)  # of a token id
         if not self.max_length:
             raise ConfigError("max_length is 0; expected a context length.")
 
@@ -253,123 +240,36 @@ class FastVLMConfig:
         found = values.get(STAMP)
         if found != FORMAT_VERSION:
             raise ConfigError(
-                f"config.json has {STAMP} {found!r}; this version reads "
+                f"config.json has {STAMP} {quoted(found)}; this version reads "
                 f"{FORMAT_VERSION}. Convert the original checkpoint again."
             )
         parts = dict(values)
-        for name, build in _PARTS.items():
+        for name, read in _PARTS.items():
             if parts.get(name) is not None:
-                parts[name] = build(parts[name])
-        return _build(cls, parts)
+                parts[name] = read(parts[name])
+        return build(cls, parts)
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of a stamped config.json."""
-        values = {STAMP: FORMAT_VERSION, "model_type": "fastvlm", **_plain(self)}
+        values = {STAMP: FORMAT_VERSION, "model_type": "fastvlm", **plain(self)}
         if self.quantization is not None:
             values["quantization"] = self.quantization.to_dict()
         return values
 
 
 _PARTS: dict[str, Callable[[Any], object]] = {
-    "vision_config": lambda values: _build(VisionConfig, values),
-    "text_config": lambda values: _build(TextConfig, values),
+    "vision_config": lambda values: build(VisionConfig, values),
+    "text_config": lambda values: build(TextConfig, values),
     "quantization": lambda values: _quantization(values),
 }
 
 
 def _quantization(values: object) -> QuantizationConfig:
     if not isinstance(values, Mapping):
-        raise ConfigError(f"QuantizationConfig needs a JSON object, found {values!r}.")
-    return QuantizationConfig.from_dict(values)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file, or say what is wrong with it."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is missing.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {type(values).__name__}, not a JSON object.")
-    return values
-
-
-def read_weight_map(folder: Path) -> dict[str, str]:
-    """Which file each tensor is in, from the index of a folder with shards."""
-    weight_map = read_json(folder / INDEX_FILE).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map.")
-    return {str(name): str(file) for name, file in weight_map.items()}
-
-
-def is_converted(folder: Path) -> bool:
-    """Whether a folder holds this package's own format, by its stamp."""
-    config = folder / "config.json"
-    return config.is_file() and STAMP in read_json(config)
-
-
-def load_config(folder: Path) -> FastVLMConfig:
-    """Read the config.json of a converted folder."""
-    return FastVLMConfig.from_dict(read_json(folder / "config.json"))
-
-
-def _build(kind: type[_T], values: object) -> _T:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{kind.__name__} needs a JSON object, found {values!r}.")
-    known = {}
-    for each in dataclasses.fields(kind):  # type: ignore[arg-type]
-        if each.name in values:
-            known[each.name] = _frozen(values[each.name])
-        elif each.default is dataclasses.MISSING:
-            raise ConfigError(f"{kind.__name__} lacks the key {each.name!r}.")
-    return kind(**known)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    values = dataclasses.asdict(config)
-    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
-
-
-def _check_fields(config: Any, smallest_size: int = 1) -> None:
-    """Every field must be of its type, and its numbers plausible sizes."""
-    kinds = get_type_hints(type(config))
-    for each in dataclasses.fields(config):
-        name, kind, value = each.name, kinds[each.name], getattr(config, each.name)
-        smallest = each.metadata.get("smallest", smallest_size)
-        if not _fits(value, kind, smallest):
-            expected = kind.__name__ if isinstance(kind, type) else str(kind)
-            if "int" in expected:
-                expected += f" from {smallest} to {LARGEST_SIZE - 1}"
-            raise ConfigError(
-                f"{type(config).__name__}.{name} is {value!r}; expected {expected}."
-            )
-
-
-def _fits(value: Any, kind: Any, smallest: int) -> bool:
-    if get_origin(kind) is tuple:
-        kinds = get_args(kind)
-        if not isinstance(value, tuple):
-            return False
-        if kinds[-1] is Ellipsis:
-            kinds = kinds[:1] * len(value)
-        return len(kinds) == len(value) and all(
-            map(_fits, value, kinds, [smallest] * len(kinds))
+        raise ConfigError(
+            f"QuantizationConfig needs a JSON object, found {quoted(values)}."
         )
-    if get_origin(kind) is UnionType:
-        return any(_fits(value, each, smallest) for each in get_args(kind))
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if kind is int:
-        return type(value) is int and smallest <= value < LARGEST_SIZE
-    if kind is float:
-        return type(value) in (int, float) and 0 < value < math.inf
-    return isinstance(value, get_origin(kind) or kind)
+    return QuantizationConfig.from_dict(values)
 
 
 def _check_stages(config: VisionConfig) -> None:
@@ -396,7 +296,9 @@ def _check_stages(config: VisionConfig) -> None:
         )
     for mixer in config.token_mixers:
         if mixer not in ("repmixer", "attention"):
-            raise ConfigError(f"vision_config has an unknown token mixer {mixer!r}.")
+            raise ConfigError(
+                f"vision_config has an unknown token mixer {quoted(mixer)}."
+            )
     for mixer, width in zip(config.token_mixers, config.embed_dims, strict=True):
         if mixer == "attention" and width % config.head_dim:
             raise ConfigError(

@@ -8,6 +8,7 @@
     * OptionError      an argument outside its range
     * CacheError       a saved prompt or conversation that cannot be taken up
     * MemoryBudgetError  a model or request that takes more memory than there is
+    * DeviceError      a process in which nothing can be computed (any more)
     * HubError         a model that could not be downloaded
     * JobError         a batch on disk that cannot be read or gone on with
     * WriteError       a folder or file that could not be written
@@ -19,6 +20,20 @@ Every message says what was found, what was expected and what to do next:
     except fastvlm_mlx.FastVLMError as error:
         print(error)
 """
+
+LONGEST_QUOTE = 80
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, in at most 80 characters: the middle is left out.
+
+    What a message repeats may be a picture in base64, or a whole file.
+    """
+    text = repr(value)
+    if len(text) <= LONGEST_QUOTE:
+        return text
+    half = (LONGEST_QUOTE - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"
 
 
 class FastVLMError(Exception):
@@ -51,6 +66,10 @@ class CacheError(FastVLMError):
 
 class MemoryBudgetError(FastVLMError):
     """A model or request that takes more memory than there is."""
+
+
+class DeviceError(FastVLMError):
+    """A process in which nothing can be computed: forked after a load, or ending."""
 
 
 class HubError(FastVLMError):

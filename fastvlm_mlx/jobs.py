@@ -5,7 +5,6 @@ answer is one line, on the disk before the next one is written, and known by the
 request that it answers. What is there is not asked again; a line that was cut off is.
 """
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -16,8 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .engine import FastVLM
+from .atomic_file import Lock, lock
 from .errors import FastVLMError, JobError, WriteError
+from .fastvlm import FastVLM
+from .progress import Progress, unreported
 from .request import Outcome, Request
 
 PICTURE_SUFFIXES = frozenset(
@@ -29,9 +30,6 @@ _MOST_COMPLAINTS = 5
 
 _FIRST_BYTES = b'{"id": '
 """How every line of answers begins: a cut-off line is known by it."""
-
-Progress = Callable[[int, int], None]
-"""Called with the lines done and their total."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def run_job(
     output: Path,
     *,
     batch_size: int,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unreported,
 ) -> JobReport:
     """Answer what has no line in `output` yet, a line each, in the order of finishing.
 
@@ -303,12 +301,13 @@ def _open_for_appending(path: Path) -> int:
 
 
 def _lock(file: int, path: Path) -> None:
+    """Keep other runs out, where the file system can do that."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise JobError(
-            f"{path} is being written by another run; wait for its end."
-        ) from None
+        held = lock(file) is Lock.HELD
+    except OSError as error:
+        raise _not_writable(path, error) from None
+    if held:
+        raise JobError(f"{path} is being written by another run; wait for its end.")
 
 
 def _write_all(file: int, data: bytes) -> None:

@@ -13,8 +13,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .config import FORMAT_VERSION, is_converted, load_config
+from .config import FORMAT_VERSION
 from .errors import CheckpointError, FastVLMError
+from .model_folder import is_converted, load_config
 
 EMBEDDED = "nano"
 

@@ -1,5 +1,6 @@
 """Jobs on disk: what is read, what is written, and what a kill leaves."""
 
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from fastvlm_mlx import FastVLM, FastVLMError, JobError, WriteError
+from fastvlm_mlx import FastVLM, FastVLMError
+from fastvlm_mlx.errors import JobError, WriteError
 from fastvlm_mlx.jobs import (
     AnswerFile,
     JobReport,
@@ -260,6 +262,17 @@ def test_two_runs_do_not_write_one_file(
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(JobError, match="written by another run"):
             answer(many(tmp_path))
+
+
+def test_a_file_system_without_locks_is_no_other_run(
+    answer: Run, tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    answer(many(tmp_path, 2))
+    assert len(read_lines(output)) == 2
 
 
 # --- going on ---------------------------------------------------------------------

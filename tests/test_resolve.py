@@ -11,8 +11,8 @@ import pytest
 
 import fastvlm_mlx
 from fastvlm_mlx import resolve as resolve_module
-from fastvlm_mlx.config import is_converted, load_config
 from fastvlm_mlx.errors import CheckpointError, ConfigError
+from fastvlm_mlx.model_folder import is_converted, load_config
 from fastvlm_mlx.resolve import CACHE_VARIABLE, cache_folder, resolve
 
 NANO = Path(fastvlm_mlx.__file__).parent / "assets" / "nano"

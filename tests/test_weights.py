@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from fastvlm_mlx.config import FORMAT_VERSION, INDEX_FILE, STAMP, WEIGHTS_FILE
+from fastvlm_mlx.config import FORMAT_VERSION, STAMP
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError, OptionError
+from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE
 from fastvlm_mlx.weights import load_model
 
 FIRST = "mm_projector.linear_1.weight"

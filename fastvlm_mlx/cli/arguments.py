@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, TypeAlias
 
-from ..config import IMAGE_MODES
+from ..config import GROUP_SIZES, IMAGE_MODES
 from ..errors import OptionError
 from .terminal import say
 
@@ -155,7 +155,7 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
     memory.add_argument(
         "--kv-group-size",
         type=int,
-        choices=(32, 64, 128),
+        choices=GROUP_SIZES,
         default=64,
         help="keys and values that share a scale (default: 64)",
     )

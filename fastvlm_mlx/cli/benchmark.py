@@ -116,7 +116,7 @@ def _with_weights(model: "FastVLMModel") -> "FastVLMModel":
 
 
 def _folder(arguments: argparse.Namespace) -> "tuple[Path, FastVLMConfig]":
-    from ..config import load_config
+    from ..model_folder import load_config
     from ..resolve import resolve
 
     if arguments.bits is not None:

@@ -21,8 +21,8 @@ from .stats import answer_stats, cache_stats
 from .terminal import answer, is_conversation, read_line, remark, report
 
 if TYPE_CHECKING:
-    from ..engine import FastVLM
-    from ..generation.generate import GenerationResult
+    from ..fastvlm import FastVLM
+    from ..generation.result import GenerationResult
 
 HELP = """\
 /image PATH   show a picture with the next question
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
     GenerationOptions.of(**chosen)
     for image in arguments.image:
         check_file(image)
-    from ..engine import load
+    from ..fastvlm import load
 
     vlm = load(
         model_name(arguments),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config import GROUP_SIZES, PACKINGS
 from ..errors import OptionError
 from .arguments import Verbs, add_everywhere
 from .quality import add_samples, quality_lines
@@ -62,7 +63,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.set_defaults(run=run)
 
 
-BITS = (2, 3, 4, 5, 6, 8)
+BITS = PACKINGS["affine"][0]
 WHOLE = 16
 
 _PARTS = {
@@ -93,14 +94,14 @@ def _add_quantization(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--mode",
-        choices=("affine", "mxfp4", "nvfp4", "mxfp8"),
+        choices=tuple(PACKINGS),
         help="how numbers are packed (default: affine); the others have bits and "
         "groups of their own",
     )
     group.add_argument(
         "--group-size",
         type=int,
-        choices=(32, 64, 128),
+        choices=GROUP_SIZES,
         help="weights that share an affine scale (default: 64)",
     )
     for part, what in _PARTS.items():

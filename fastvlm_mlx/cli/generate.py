@@ -24,9 +24,10 @@ from .stats import answer_stats, cache_stats
 from .terminal import answer, answer_json, remark
 
 if TYPE_CHECKING:
-    from ..generation.generate import GenerationResult, TextStream
+    from ..generation.result import GenerationResult
+    from ..generation.text_stream import TextStream
     from ..images.decode import ImageSource, PictureFile
-    from ..images.resize import Fit
+    from ..images.preprocessing import Fit
     from ..options import GenerationOptions
 
 
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
             check_file(image)
     folder = resolve(model_name(arguments), arguments.revision)
     sources = _opened_ahead(images, folder, options)
-    from ..engine import load  # while the pictures are being opened
+    from ..fastvlm import load  # while the pictures are being opened
 
     vlm = load(
         folder,
@@ -98,9 +99,9 @@ def _opened_ahead(
     The engine finds the same frame for a picture that was brought to it already. Of
     AnyRes it needs the original.
     """
-    from ..config import load_config
     from ..images.decode import open_ahead, upright_size
     from ..images.resolution import check, choose_look, depends_on_picture, positions
+    from ..model_folder import load_config
 
     config = load_config(folder)
 

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _config(arguments: argparse.Namespace) -> "FastVLMConfig":
-    from ..config import load_config
+    from ..model_folder import load_config
     from ..planning.geometry import GEOMETRIES, published_config
     from ..resolve import resolve
 
@@ -87,7 +87,7 @@ def _config(arguments: argparse.Namespace) -> "FastVLMConfig":
 
 
 def _work(arguments: argparse.Namespace, config: "FastVLMConfig") -> "Work":
-    from ..images.image import ANYRES_VIEWS
+    from ..images.preprocessing import ANYRES_VIEWS
     from ..options import parse_resolution
     from ..planning.memory_plan import usual_work
 

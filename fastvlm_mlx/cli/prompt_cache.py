@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..engine import FastVLM
+    from ..fastvlm import FastVLM
 
 
 @contextlib.contextmanager

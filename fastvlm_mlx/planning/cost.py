@@ -84,9 +84,8 @@ def _block(config: VisionConfig, index: int, tokens: int) -> int:
 
 def prefill_flops(config: TextConfig, positions: int) -> int:
     """A prompt through the language model, with the head on its last position."""
-    head_dim = config.head_dim or config.hidden_size // config.num_attention_heads
-    queries = config.num_attention_heads * head_dim
-    keys = config.num_key_value_heads * head_dim
+    queries = config.num_attention_heads * config.head_width
+    keys = config.num_key_value_heads * config.head_width
     layer = config.hidden_size * (2 * queries + 2 * keys + 3 * config.intermediate_size)
     scores = queries * positions  # two products, of which causality leaves half
     total = config.num_hidden_layers * positions * (layer + scores)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastvlm_mlx.config import load_config
+from fastvlm_mlx.model_folder import load_config
 from tests.convert.folders import INDEX, copy_golden, edit_json
 from tests.convert.hub import COMMIT, Hub, serve
 

@@ -12,9 +12,9 @@ import pytest
 from convert import convert_checkpoint
 from convert.fold import fold
 from convert.read import read_tensors
-from fastvlm_mlx.config import load_config
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError, FastVLMError, OptionError
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.weights import load_model
 from tests.convert import published
 from tests.convert.folders import GOLDENS, Arrays, arrays_of, edit_json

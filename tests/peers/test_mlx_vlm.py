@@ -20,9 +20,10 @@ from mlx_vlm.utils import load_model as load_theirs  # noqa: E402
 
 from convert import Recipe, convert_checkpoint  # noqa: E402
 from convert.checkpoint import Format  # noqa: E402
-from fastvlm_mlx.config import FASTVITHD, STAMP, FastVLMConfig, TextConfig, load_config
+from fastvlm_mlx.config import FASTVITHD, STAMP, FastVLMConfig, TextConfig
 from fastvlm_mlx.device.backend import mx  # noqa: E402
 from fastvlm_mlx.model.fastvlm import FastVLMModel  # noqa: E402
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.weights import load_model  # noqa: E402
 from tests.convert import published  # noqa: E402
 from tests.convert.folders import GOLDENS, arrays_of  # noqa: E402

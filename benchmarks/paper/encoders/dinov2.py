@@ -1,6 +1,6 @@
 """DINOv2 ViT-L/14 at 518 pixels (arXiv 2304.07193), one of Cambrian-1's encoders."""
 
-from benchmarks.encoders.vit import ViTConfig
+from benchmarks.paper.encoders.vit import ViTConfig
 
 DINOV2_L_518 = ViTConfig(
     side=518,

@@ -5,7 +5,7 @@ sigmoid loss (arXiv 2303.15343). 27 patches a side: 384 is not a multiple of 14,
 pixels at two edges are not seen.
 """
 
-from benchmarks.encoders.vit import ViTConfig
+from benchmarks.paper.encoders.vit import ViTConfig
 
 SO400M_384 = ViTConfig(
     side=384,

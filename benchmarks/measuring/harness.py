@@ -43,7 +43,7 @@ def machine() -> dict[str, object]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "blas": "OpenBLAS" if blas.load() else "MLX's own",
+        "blas": os.path.basename(blas.load() or "MLX's own"),
         **{name: version(name) for name in PACKAGES},
     }
 

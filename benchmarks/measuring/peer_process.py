@@ -1,9 +1,9 @@
 """One peer in a process and an interpreter of its own; started by `benchmarks.peers`.
 
 It imports nothing of ours, so that MLX's BLAS and malloc are what the peer's users
-have; only where a BLAS is asked for, the one file that finds it is run. A request is a
-line of JSON, and so is its answer: the seconds that a job took, or the error that it
-ended with. Weights are random, of the sizes in the request.
+have; only where a BLAS is asked for, the one file that gives it to MLX is run. A
+request is a line of JSON, and so is its answer: the seconds that a job took, or the
+error that it ended with. Weights are random, of the sizes in the request.
 """
 
 import argparse
@@ -22,7 +22,7 @@ Job = Callable[[], object]
 
 @cache
 def mlx() -> SimpleNamespace:
-    """MLX, imported only after the BLAS."""
+    """MLX, imported in this process only."""
     import mlx.core
     import mlx.nn
     import mlx.utils
@@ -175,10 +175,11 @@ def main() -> None:
     """Serve jobs until the parent closes the pipe."""
     parser = argparse.ArgumentParser()
     parser.add_argument("peer", choices=PEERS)
-    parser.add_argument("--blas", help="our blas.py, to run before MLX")
+    parser.add_argument("--blas", help="our blas.py, to run after MLX")
     arguments = parser.parse_args()
     answers, sys.stdout = sys.stdout, sys.stderr  # peers print as they like
     if arguments.blas:
+        mlx()
         runpy.run_path(arguments.blas)["load"]()
     peer = PEERS[arguments.peer]()
     for line in sys.stdin:

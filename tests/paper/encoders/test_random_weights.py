@@ -1,7 +1,7 @@
 """Random weights: every parameter drawn, none forgotten."""
 
-from benchmarks.encoders.convnext import ConvNeXt, ConvNeXtConfig
-from benchmarks.encoders.random_weights import count_parameters, randomize
+from benchmarks.paper.encoders.convnext import ConvNeXt, ConvNeXtConfig
+from benchmarks.paper.encoders.random_weights import count_parameters, randomize
 from fastvlm_mlx.device.backend import mx
 
 

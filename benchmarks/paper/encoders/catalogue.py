@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import mlx.nn as nn
 
-from benchmarks.encoders.convnext import (
+from benchmarks.paper.encoders.convnext import (
     CONVNEXT_L,
     CONVNEXT_XXL,
     ConvNeXt,
     ConvNeXtConfig,
 )
-from benchmarks.encoders.dinov2 import DINOV2_L_518
-from benchmarks.encoders.fastvit import (
+from benchmarks.paper.encoders.dinov2 import DINOV2_L_518
+from benchmarks.paper.encoders.eva import EVA02, EVA02_L_336, EVA_G_224
+from benchmarks.paper.encoders.fastvit import (
     FASTVITHD_CLIP_DIM,
     MCI0,
     MCI1,
@@ -22,9 +23,15 @@ from benchmarks.encoders.fastvit import (
     FastViT,
     published_parameters,
 )
-from benchmarks.encoders.random_weights import count_parameters
-from benchmarks.encoders.siglip import SO400M_384
-from benchmarks.encoders.vit import VIT_H_378, VIT_L_336, VisionTransformer, ViTConfig
+from benchmarks.paper.encoders.internvit import INTERNVIT_300M_448
+from benchmarks.paper.encoders.random_weights import count_parameters
+from benchmarks.paper.encoders.siglip import SO400M_384
+from benchmarks.paper.encoders.vit import (
+    VIT_H_378,
+    VIT_L_336,
+    VisionTransformer,
+    ViTConfig,
+)
 from fastvlm_mlx.config import FASTVITHD, VisionConfig
 from fastvlm_mlx.device.backend import current
 from fastvlm_mlx.model.vision import FastViTHD
@@ -44,14 +51,16 @@ class Encoder:
         return (side // self.stride) ** 2
 
 
-def _vit(config: ViTConfig) -> Encoder:
+def _vit(
+    config: ViTConfig, kind: type[VisionTransformer] = VisionTransformer
+) -> Encoder:
     def build(side: int) -> nn.Module:
         sized = dataclasses.replace(config, side=side)
-        if current() == "cpu":  # a rival is given the GELU that is fast here, too
+        if current() == "cpu":  # rivals get the GELU that is fast here, too
             sized = dataclasses.replace(sized, activation="gelu")
-        return VisionTransformer(sized)
+        return kind(sized)
 
-    parameters = count_parameters(VisionTransformer(config))
+    parameters = count_parameters(kind(config))
     return Encoder(build, config.patch, config.width, parameters)
 
 
@@ -77,6 +86,9 @@ ENCODERS: dict[str, Encoder] = {
     "FastViT MCi2": _fastvit(MCI2, FastViT, MOBILECLIP_DIM),
     "ViT-L/14": _vit(VIT_L_336),
     "ViT-H/14": _vit(VIT_H_378),
+    "ViT-g/14": _vit(EVA_G_224),
+    "EVA-02-L/14": _vit(EVA02_L_336, EVA02),
+    "InternViT-300M": _vit(INTERNVIT_300M_448),
     "SigLIP-SO400M": _vit(SO400M_384),
     "DINOv2-L": _vit(DINOV2_L_518),
     "ConvNeXt-L": _convnext(CONVNEXT_L),

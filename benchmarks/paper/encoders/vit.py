@@ -1,4 +1,4 @@
-"""The vision transformer, as CLIP, SigLIP and DINOv2 have it.
+"""The vision transformer, as CLIP, SigLIP, DINOv2, EVA and InternViT have it.
 
 The network is that of Dosovitskiy et al. (arXiv 2010.11929), with what CLIP (arXiv
 2103.00020) and others changed. Its parts have the names that timm gives them.
@@ -17,6 +17,7 @@ from fastvlm_mlx.model import ops
 ACTIVATIONS: dict[str, Callable[[mx.array], mx.array]] = {
     "gelu": ops.gelu,
     "quick_gelu": nn.gelu_fast_approx,
+    "silu": nn.silu,
     "tanh_gelu": nn.gelu_approx,
 }
 
@@ -33,7 +34,8 @@ class ViTConfig:
     patch: int = 14
     class_token: bool = True
     norms_embeddings: bool = False  # CLIP; its patches then have no bias
-    layer_scale: bool = False  # DINOv2
+    layer_scale: bool = False  # DINOv2, InternViT
+    final_norm: bool = True  # all but InternViT
     attention_pool: bool = False  # SigLIP; a CLIP head has clip_dim instead
     clip_dim: int = 0
     activation: str = "gelu"
@@ -106,7 +108,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, config.eps)
         self.attn = Attention(width, config.heads)
         self.norm2 = nn.LayerNorm(width, config.eps)
-        self.mlp = MLP(width, config.hidden, config.activation)
+        self.mlp: nn.Module = MLP(width, config.hidden, config.activation)
         self.ls1 = LayerScale(width) if config.layer_scale else nn.Identity()
         self.ls2 = LayerScale(width) if config.layer_scale else nn.Identity()
 
@@ -150,7 +152,8 @@ class VisionTransformer(nn.Module):
         if config.norms_embeddings:
             self.norm_pre = nn.LayerNorm(config.width, config.eps)
         self.blocks = [Block(config) for _ in range(config.depth)]
-        self.norm = nn.LayerNorm(config.width, config.eps)
+        if config.final_norm:
+            self.norm = nn.LayerNorm(config.width, config.eps)
         if config.attention_pool:
             self.attn_pool = AttentionPool(config)
         if config.clip_dim:
@@ -168,7 +171,7 @@ class VisionTransformer(nn.Module):
         x = self.embed(pixel_values)
         for block in self.blocks:
             x = block(x)
-        normed: mx.array = self.norm(x)
+        normed: mx.array = self.norm(x) if "norm" in self else x
         return normed[:, 1:] if "cls_token" in self else normed
 
     def embed(self, pixel_values: mx.array) -> mx.array:

@@ -5,7 +5,7 @@ but for two things: the late downsamplings squeeze and excite, and attention is 
 by BatchNorm, which disappears into `qkv` when it is fused.
 """
 
-from benchmarks.encoders.random_weights import count_parameters
+from benchmarks.paper.encoders.random_weights import count_parameters
 from fastvlm_mlx.config import FASTVITHD, VisionConfig
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.ops import bias_gelu, gate_gelu, matmul

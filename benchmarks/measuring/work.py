@@ -98,8 +98,7 @@ def _mixer(config: VisionConfig, index: int, pixels: int) -> Work:
 def language_model(config: TextConfig, rows: int, context: int) -> Work:
     """`rows` positions that see `context` positions, the head on the last of them."""
     width, inner = config.hidden_size, config.intermediate_size
-    head_dim = config.head_dim or width // config.num_attention_heads
-    kv = config.num_key_value_heads * head_dim
+    kv = config.num_key_value_heads * config.head_width
     layer = _linear(rows, width, width + 2 * kv) + _linear(rows, width, width)
     layer += _linear(rows, width, 2 * inner) + _linear(rows, inner, width)
     layer += Work(2 * rows * context * width, 2 * context * kv)

@@ -8,7 +8,7 @@ import mlx.nn as nn
 import numpy as np
 from PIL import Image
 
-from benchmarks.geometry import (
+from benchmarks.measuring.geometry import (
     random_language_model,
     random_projector,
     random_tower,
