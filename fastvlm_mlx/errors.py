@@ -29,7 +29,12 @@ def quoted(value: object) -> str:
 
     What a message repeats may be a picture in base64, or a whole file.
     """
-    text = repr(value)
+    return shortened(repr(value))
+
+
+def shortened(text: object) -> str:
+    """A name or path as it is, or its beginning and end if it is long."""
+    text = str(text)
     if len(text) <= LONGEST_QUOTE:
         return text
     half = (LONGEST_QUOTE - 1) // 2

@@ -23,7 +23,7 @@ def orientation(exif: bytes | None, xmp: bytes | None = None) -> int:
     if found is None and xmp:
         match = _XMP_ORIENTATION.search(xmp)
         found = int(match[1]) if match else None
-    return found if found in range(1, 9) else 1
+    return found if found is not None and 1 <= found <= 8 else 1
 
 
 def _in_exif(exif: bytes) -> int | None:

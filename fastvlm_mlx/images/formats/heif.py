@@ -1,15 +1,12 @@
 """HEIF and HEIC (ISO/IEC 23008-12), by pi-heif: what iPhones write."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from . import isobmff
 from .header import Damaged, Header, Unreadable
-
-if TYPE_CHECKING:
-    from pi_heif import HeifImage
 
 _BRANDS = {*b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1".split()}
 _AVIF_BRANDS = {b"avif", b"avis"}
@@ -34,7 +31,7 @@ def read(data: bytes) -> Header:
     return Header(size, lambda: _decoded(image))
 
 
-def _opened(data: bytes) -> "HeifImage":
+def _opened(data: bytes) -> Any:
     """pi-heif is not registered with Pillow: that would change the caller's Pillow."""
     try:
         import pi_heif
@@ -49,8 +46,10 @@ def _opened(data: bytes) -> "HeifImage":
     return file[file.primary_index]
 
 
-def _decoded(image: "HeifImage") -> Image.Image:
+def _decoded(image: Any) -> Image.Image:
     if not image.mode.endswith("16"):
-        return image.to_pillow()
+        return Image.frombytes(
+            image.mode, image.size, image.data, "raw", image.mode, image.stride
+        )
     wide = np.asarray(image).astype(np.uint32)  # grey of more than 8 bits
     return Image.fromarray(((wide + 128) // 257).astype(np.uint8))

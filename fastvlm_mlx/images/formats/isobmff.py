@@ -41,7 +41,10 @@ def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
         Damaged: one is cut off.
     """
     while start + 8 <= end:
-        length, kind = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8]
+        length, kind = (
+            int.from_bytes(data[start : start + 4]),
+            data[start + 4 : start + 8],
+        )
         content = start + 8
         if length == 1:
             length, content = int.from_bytes(data[content : content + 8]), content + 8
@@ -126,8 +129,7 @@ def _locations(
 def ends_in_zeros(data: bytes, item: Item) -> bool:
     """Whether an item ends as no entropy coder does, but a hole in a file."""
     return any(
-        end - start > _SUSPICIOUS_ZEROS
-        and not any(data[end - _SUSPICIOUS_ZEROS : end])
+        end - start > _SUSPICIOUS_ZEROS and not any(data[end - _SUSPICIOUS_ZEROS : end])
         for start, end in item.extents
     )
 

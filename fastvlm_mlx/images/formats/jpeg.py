@@ -45,7 +45,7 @@ def read(data: bytes) -> Header:
     image = opened_by_pillow("Jpeg", b"".join(kept))
 
     def draft(size: Size) -> bool:
-        return image.draft(None, size) is not None  # type: ignore[attr-defined]
+        return image.draft(None, size) is not None
 
     header = header_of(image, orientation(exif, xmp))
     return Header(header.size, header.decode, header.orientation, draft)
@@ -97,12 +97,14 @@ def _end_of_scans(data: bytes, place: int) -> int:
 
 
 def _next_marker(data: bytes, place: int) -> int:
-    """The next 0xFF that is neither data (a zero follows), a fill byte nor a restart."""
+    """The next 0xFF that is not data (a zero follows), a fill byte or a restart."""
     while place + 1 < len(data):
         block = np.frombuffer(data, np.uint8, min(_BLOCK, len(data) - place), place)
         found = np.flatnonzero(block[:-1] == 0xFF)
         after = block[found + 1]
-        marks = found[(after != 0) & (after != 0xFF) & ((after < 0xD0) | (after > 0xD7))]
+        marks = found[
+            (after != 0) & (after != 0xFF) & ((after < 0xD0) | (after > 0xD7))
+        ]
         if marks.size:
             return place + int(marks[0])
         place += len(block) - 1

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from PIL import Image
+from PIL import _imaging
 
 _lock = threading.Lock()
 _decoding = 0
@@ -25,7 +25,7 @@ def _setters() -> list[Any]:
     """The functions that set a handler and give back the former one."""
     found = []
     try:
-        library = ctypes.CDLL(Image.core.__file__)  # it reaches what that was linked to
+        library = ctypes.CDLL(_imaging.__file__)  # it reaches what that was linked to
         for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
             function = getattr(library, name)
             function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p

@@ -20,8 +20,8 @@ from .libtiff import quiet
 from .tiff_fields import Directory, Field, field, read_directory, with_fields
 
 _RAW, _JPEG, _FAX = 1, 7, (2, 3, 4)
-_BYTEWISE = {_RAW, 5, 8, 32773, 32946, 34925, 50000}
-"""Compressions that know nothing of samples: none, LZW, Deflate, PackBits, LZMA, Zstd."""
+_BYTEWISE = {_RAW, 5, 8, 32946, 32773, 34925, 50000}
+"""Compressions of bytes: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstd."""
 
 _INVERTED, _GREY, _COLOURS, _FROM_PALETTE, _INKS, _SUBSAMPLED = 0, 1, 2, 3, 5, 6
 _KNOWN = (_INVERTED, _GREY, _COLOURS, _FROM_PALETTE, _INKS)
@@ -137,7 +137,9 @@ def _check_readable(found: Directory, bits: int) -> None:
     bytewise = found.one(tags.COMPRESSION, _RAW) in _BYTEWISE
     predictor = found.one(tags.PREDICTOR, 1)
     known = found.one(tags.PHOTOMETRIC, 0) in _KNOWN
-    if not (same and bytewise and known and (predictor == 1 or (predictor, bits) == (2, 16))):
+    if not (
+        same and bytewise and known and (predictor == 1 or (predictor, bits) == (2, 16))
+    ):
         raise _unknown(found)
 
 
@@ -157,7 +159,9 @@ def _in_eight_bits(data: bytes, found: Directory) -> bytes:
         fields.pop(tags.EXTRA_SAMPLES, None)
     else:
         most = (1 << bits) - 1
-        pixels = ((samples.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
+        pixels = ((samples.astype(np.uint32) * 255 + most // 2) // most).astype(
+            np.uint8
+        )
     count = pixels.shape[2]
     fields[tags.BITS] = field(order, [8] * count)
     fields[tags.SAMPLES] = field(order, [count])
@@ -219,9 +223,7 @@ def _plane(
     return samples[:, :width]
 
 
-def _as_bytes(
-    found: Directory, row: int, tiles: int, parts: slice
-) -> dict[int, Field]:
+def _as_bytes(found: Directory, row: int, tiles: int, parts: slice) -> dict[int, Field]:
     """Fields that say of the same strips or tiles that they hold bytes."""
     fields = dict(found.fields)
     for tag in (tags.PREDICTOR, tags.PALETTE, tags.EXTRA_SAMPLES, tags.SAMPLE_FORMAT):
@@ -235,7 +237,12 @@ def _as_bytes(
     }
     if tags.TILE_WIDTH in fields:
         changed[tags.TILE_WIDTH] = [row]
-    for tag in (tags.STRIP_OFFSETS, tags.STRIP_BYTES, tags.TILE_OFFSETS, tags.TILE_BYTES):
+    for tag in (
+        tags.STRIP_OFFSETS,
+        tags.STRIP_BYTES,
+        tags.TILE_OFFSETS,
+        tags.TILE_BYTES,
+    ):
         if tag in fields:
             changed[tag] = found.all(tag)[parts]
     return fields | {tag: field(found.order, v) for tag, v in changed.items()}

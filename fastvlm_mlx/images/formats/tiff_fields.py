@@ -103,8 +103,8 @@ def with_fields(data: bytes, old: Directory, fields: Mapping[int, Field]) -> byt
             body += struct.pack(old.order + offset, beyond + len(values))
             values += field.data + bytes(len(field.data) % 2)
     head = data[:inline] + struct.pack(old.order + offset, start)
-    whole = [head, memoryview(data)[len(head) :], bytes(start - len(data))]
-    return b"".join([*whole, body, bytes(inline), values])
+    rest, even = memoryview(data)[len(head) :], bytes(start - len(data))
+    return b"".join([head, rest, even, body, bytes(inline), values])
 
 
 def field(order: str, values: Iterable[int]) -> Field:

@@ -68,7 +68,9 @@ def _decoded(kind: bytes, body: bytes) -> Image.Image | None:
     body += bytes(len(body) % 2)
     chunk = b"WEBP" + kind + struct.pack("<L", len(body)) + body
     try:
-        image = opened_by_pillow("WebP", b"RIFF" + struct.pack("<L", len(chunk)) + chunk)
+        image = opened_by_pillow(
+            "WebP", b"RIFF" + struct.pack("<L", len(chunk)) + chunk
+        )
         image.load()
     except Exception:  # of a kind that differs between releases
         return None
