@@ -33,7 +33,7 @@ PACKAGES = {
     "model": "errors config device",
     "text": "errors config model_folder",
     "caches": "errors config version device atomic_file model",
-    "images": "errors timings config options device model caches",
+    "images": "errors timings paths config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
     "resolve": "errors config model_folder",
@@ -51,9 +51,9 @@ PACKAGES = {
         "config options model_folder device model text planning caches generation "
         "resolve weights request engine chat batch"
     ),
-    "jobs": "errors progress atomic_file request fastvlm",
+    "jobs": "errors progress paths atomic_file images request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors progress options atomic_file request jobs fastvlm",
+    "evaluate": "errors progress options atomic_file images request jobs fastvlm",
     "cli": (
         "door errors config model_folder options device model planning caches images "
         "generation resolve weights batch fastvlm jobs evaluate"
@@ -78,6 +78,7 @@ OTHERS = {
     "jinja2": "text",
     "lmms_eval": "evaluate.lmms_model evaluate.lmms_plugin",
     "mlx.core": "device.backend",
+    "pi_heif": "images.formats.heif",
     "mlx.nn": "model weights caches.model_digest planning.geometry convert.calibrate",
     "mlx.utils": (
         "model weights caches.model_digest planning.geometry "

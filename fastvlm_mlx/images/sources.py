@@ -71,13 +71,23 @@ def read_file(source: object) -> PictureFile | None:
         return source
     if isinstance(source, bytes | bytearray | memoryview):
         return PictureFile(bytes(source), "the image data")
-    if isinstance(source, str) and _DATA_URL.match(source):
+    if isinstance(source, str) and is_data_url(source):
         return PictureFile(_data_of(source), shortened(source))
     if isinstance(source, str | os.PathLike):
         return PictureFile(_read(source), shortened(os.fspath(source)))
     if callable(getattr(source, "read", None)):
         return _read_opened(source)
     return None
+
+
+def is_data_url(text: str) -> bool:
+    """Whether a text holds an image itself (RFC 2397), where a path may stand."""
+    return bool(_DATA_URL.match(text))
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL of any kind."""
+    return bool(_URL.match(text)) or is_data_url(text)
 
 
 def taken(source: Any) -> Any:
@@ -104,7 +114,7 @@ def check_file(path: str | os.PathLike[str]) -> Path | str:
     Raises:
         ImageError: there is none, or it is too large or no file at all.
     """
-    if isinstance(path, str) and _DATA_URL.match(path):
+    if isinstance(path, str) and is_data_url(path):
         _data_of(path)
         return path
     return _found(path)
@@ -112,7 +122,7 @@ def check_file(path: str | os.PathLike[str]) -> Path | str:
 
 def _found(path: str | os.PathLike[str]) -> Path:
     name = shortened(os.fspath(path))
-    if _DATA_URL.match(str(path)):
+    if is_data_url(str(path)):
         raise ImageError(f"{name} is a data: URL in a Path; give it as a text.")
     if _URL.match(str(path)):
         raise ImageError(f"{name} is a URL; download the image and give its path.")

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from .exif import orientation
-from .header import Damaged, Header, Size, header_of, opened_by_pillow
+from .header import Damaged, Header, Size, Unreadable, header_of, opened_by_pillow
 
 MAGIC = b"\xff\xd8\xff"
 
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _BETWEEN_SCANS = {0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, _COMMENT, *range(0xE0, 0xF0)}
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 
@@ -39,6 +40,8 @@ def read(data: bytes) -> Header:
             elif body.startswith(_XMP):
                 xmp = body.removeprefix(_XMP)
         elif marker in (_APP0, _APP14) or not _APP0 <= marker <= _APP15:
+            if marker in _FRAMES and body[:1] != b"\x08":
+                raise Unreadable(f"is JPEG of {body[0]} bits; save it with 8 bits.")
             if marker != _COMMENT:
                 kept.append(data[place:end])
     kept.append(data[scan : _end_of_scans(data, scan)])

@@ -2,7 +2,7 @@
 
 import struct
 
-from .header import Damaged, Header, header_of, opened_by_pillow
+from .header import Damaged, Header, Unreadable, header_of, opened_by_pillow
 from .isobmff import boxes
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
@@ -24,6 +24,13 @@ def read(data: bytes) -> Header:
             raise Damaged("it ends before its pixels")
         start = found[0].start
     _follow(data, start)
+    channels, bits = int.from_bytes(data[start + 40 : start + 42]), data[start + 42]
+    bits = 1 + (bits & 0x7F)
+    if channels > 1 and bits > 8:
+        raise Unreadable(  # white comes out black
+            f"is JPEG 2000 with {channels} channels of {bits} bits, which Pillow "
+            "decodes wrongly; save it with 8 bits."
+        )
     return header_of(opened_by_pillow("Jpeg2K", data))
 
 

@@ -4,6 +4,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from PIL import Image
+
 from .exif import orientation
 from .header import Damaged, Header, Unreadable, header_of, opened_by_pillow
 
@@ -11,6 +13,8 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 
 _DECISIVE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """Chunks that decide the pixels; Pillow sees no others, and warns about none."""
+
+_GREY, _RGB = 0, 2
 
 _LONGEST_METADATA = 1 << 20
 
@@ -39,7 +43,19 @@ def read(data: bytes) -> Header:
             elif keyword.startswith(b"Raw profile type") and not exif:
                 exif = _raw_profile(text)
     image = opened_by_pillow("Png", b"".join(kept))
+    _correct_transparency(image, kept[1])
     return header_of(image, orientation(exif, xmp))
+
+
+def _correct_transparency(image: Image.Image, first: bytes) -> None:
+    """Bring the transparent colour to the 8 bits that Pillow brings the pixels to."""
+    bits, colours = first[16], first[17]
+    transparent = image.info.get("transparency")
+    if colours == _GREY and bits in (2, 4):
+        if isinstance(transparent, int):
+            image.info["transparency"] = transparent * 255 // ((1 << bits) - 1)
+    elif colours == _RGB and bits == 16 and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

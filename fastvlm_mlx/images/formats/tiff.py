@@ -29,6 +29,8 @@ _UNSIGNED, _SIGNED, _FLOATS = 1, 2, 3
 
 _ROWS_AT_ONCE = 256
 
+_TURNED_ROUND = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
 Samples = NDArray[np.uint16]
 
 
@@ -49,6 +51,8 @@ def read(data: bytes) -> Header:
     if min(size) == 0:
         raise Damaged("its header gives no size")
     _check_parts(data, found)
+    if (found.one(tags.FILL_ORDER, 1), found.one(tags.COMPRESSION, _RAW)) == (2, _RAW):
+        data, found = _lowest_bit_last(data, found)
     turn = found.one(tags.ORIENTATION, 1)
     fields = {t: f for t, f in found.fields.items() if t != tags.ORIENTATION}
     found = replace(found, fields=fields)
@@ -58,6 +62,15 @@ def read(data: bytes) -> Header:
     plain = with_fields(data, found, fields)
     image = _opened(plain, found)
     return Header(image.size, lambda: _loaded(image), turn)
+
+
+def _lowest_bit_last(data: bytes, found: Directory) -> tuple[bytes, Directory]:
+    """Turn the bits of bytes round, which Pillow does for some kinds only."""
+    head = 16 if found.big else 8
+    fields = {tag: f for tag, f in found.fields.items() if tag != tags.FILL_ORDER}
+    return data[:head] + data[head:].translate(_TURNED_ROUND), replace(
+        found, fields=fields
+    )
 
 
 def _pixels(data: bytes, found: Directory) -> Image.Image:

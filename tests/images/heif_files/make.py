@@ -37,7 +37,9 @@ def transparent() -> Image.Image:
     return image
 
 
-def box(kind: bytes, *parts: bytes, version: int | None = None, flags: int = 0) -> bytes:
+def box(
+    kind: bytes, *parts: bytes, version: int | None = None, flags: int = 0
+) -> bytes:
     body = b"".join(parts)
     if version is not None:
         body = struct.pack(">L", version << 24 | flags) + body
@@ -65,7 +67,11 @@ def photo() -> bytes:
     """As an iPhone held upright writes it: stored lying, turned by irot and EXIF."""
     lying = drawn((SIZE[1], SIZE[0])).transpose(Image.Transpose.ROTATE_90)
     padded = Image.fromarray(
-        np.pad(np.asarray(lying), ((0, 2 * TILE - SIZE[1]), (0, 2 * TILE - SIZE[0]), (0, 0)), mode="edge")
+        np.pad(
+            np.asarray(lying),
+            ((0, 2 * TILE - SIZE[1]), (0, 2 * TILE - SIZE[0]), (0, 0)),
+            mode="edge",
+        )
     )
     squares = [(x, y, x + TILE, y + TILE) for y in (0, TILE) for x in (0, TILE)]
     tiles = [parts_of(encoded(padded.crop(square))) for square in squares]
@@ -110,7 +116,9 @@ def assembled(
         places = b""
         for number, (_, data, kept_inside) in enumerate(items, 1):
             start = inside if kept_inside else place
-            places += struct.pack(">HHHHLL", number, kept_inside, 0, 1, start, len(data))
+            places += struct.pack(
+                ">HHHHLL", number, kept_inside, 0, 1, start, len(data)
+            )
             inside, place = (
                 (inside + len(data), place)
                 if kept_inside
@@ -121,7 +129,12 @@ def assembled(
             box(b"hdlr", bytes(4), b"pict", bytes(13), version=0),
             box(b"pitm", struct.pack(">H", 5), version=0),
             box(b"iloc", b"\x44\0", struct.pack(">H", len(items)), places, version=1),
-            box(b"iinf", struct.pack(">H", len(items)), *map(entry, range(1, len(items) + 1), (item[0] for item in items)), version=0),
+            box(
+                b"iinf",
+                struct.pack(">H", len(items)),
+                *map(entry, range(1, len(items) + 1), (item[0] for item in items)),
+                version=0,
+            ),
             box(
                 b"iref",
                 box(b"dimg", struct.pack(">HH4H", 5, 4, 1, 2, 3, 4)),
@@ -140,14 +153,18 @@ def assembled(
 
 def entry(number: int, kind: bytes) -> bytes:
     hidden = number < 5
-    return box(b"infe", struct.pack(">HH4s", number, 0, kind), b"\0", version=2, flags=hidden)
+    return box(
+        b"infe", struct.pack(">HH4s", number, 0, kind), b"\0", version=2, flags=hidden
+    )
 
 
 def associations(of_items: list[list[int]]) -> bytes:
     rows = b""
     for number, places in enumerate(of_items, 1):
         if places:
-            rows += struct.pack(">HB", number, len(places)) + bytes(0x80 | p for p in places)
+            rows += struct.pack(">HB", number, len(places)) + bytes(
+                0x80 | p for p in places
+            )
     count = sum(map(bool, of_items))
     return box(b"ipma", struct.pack(">L", count), rows, version=0)
 
@@ -155,7 +172,12 @@ def associations(of_items: list[list[int]]) -> bytes:
 def main() -> None:
     import pillow_heif
 
-    files = {"plain": encoded(drawn()), "alpha": encoded(transparent()), "grey": encoded(drawn().convert("L")), "photo": photo()}
+    files = {
+        "plain": encoded(drawn()),
+        "alpha": encoded(transparent()),
+        "grey": encoded(drawn().convert("L")),
+        "photo": photo(),
+    }
     for number in range(1, 9):
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = number
