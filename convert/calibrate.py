@@ -13,7 +13,7 @@ from mlx.utils import tree_unflatten
 from fastvlm_mlx.config import Packing
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.language import causal_mask
-from fastvlm_mlx.progress import Progress
+from fastvlm_mlx.timings import Progress
 
 from .gptq import pack_for_inputs
 from .layout import Weights

@@ -14,18 +14,18 @@ from fastvlm_mlx.device.backend import DTYPES
 from fastvlm_mlx.device.setup import configure
 from fastvlm_mlx.errors import CheckpointError, OptionError
 from fastvlm_mlx.model_folder import is_converted
-from fastvlm_mlx.progress import Progress, unreported
+from fastvlm_mlx.timings import Progress, unreported
 
 from .card import write_card, write_legal
 from .fold import Folded, fold
 from .layout import Weights
 from .mlx_vlm import as_mlx_vlm, write_mlx_vlm
-from .packed import Packings, unpack
+from .packing import Packings, unpack
 from .quality import Quality
+from .quantize import Quantized, quantize
 from .questions import JUDGED_SAMPLES
 from .recipe import Recipe
 from .rescale import Peaks
-from .shrink import Shrunk, shrink
 from .write import check_target, whole_folder, write_config, write_weights
 
 Format = Literal["fused", "mlx-vlm"]
@@ -128,14 +128,14 @@ def _stored(
     dtype: str | None,
     samples: int,
     progress: Progress,
-) -> Shrunk:
+) -> Quantized:
     """Weights as they are to be stored, the config that says how, and what it costs."""
     config = folded.config
     if recipe is None:
         weights = _cast(folded.weights, dtype, folded.packings)
-        return Shrunk(weights, config, {}, None, None)
+        return Quantized(weights, config, {}, None, None)
     whole = _cast(unpack(folded.weights, folded.packings), dtype, {})
-    return shrink(whole, config, folded.files, recipe, samples, progress)
+    return quantize(whole, config, folded.files, recipe, samples, progress)
 
 
 def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
@@ -151,7 +151,7 @@ def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
 
 
 def _report(
-    folded: Folded, stored: Shrunk, weights: Weights, repacked: bool
+    folded: Folded, stored: Quantized, weights: Weights, repacked: bool
 ) -> ConversionReport:
     return ConversionReport(
         config=stored.config,

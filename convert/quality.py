@@ -22,9 +22,9 @@ from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.images.resize import prepare
 from fastvlm_mlx.model.fastvlm import FastVLMModel
 from fastvlm_mlx.model_folder import load_config, read_json
-from fastvlm_mlx.progress import Progress, unreported
 from fastvlm_mlx.text.prompt import Message
 from fastvlm_mlx.text.tokenizer import ChatTokenizer
+from fastvlm_mlx.timings import Progress, unreported
 from fastvlm_mlx.weights import load_model
 
 from .questions import JUDGED_SAMPLES, Sample, Set, picture, samples

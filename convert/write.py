@@ -28,10 +28,10 @@ from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, FastVLMError, WriteError
 from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read_json
-from fastvlm_mlx.progress import Progress
+from fastvlm_mlx.timings import Progress
 
 from .layout import Weights
-from .read import file_metadata
+from .source import file_metadata
 
 MAX_SHARD_BYTES = 5 * 10**9
 
@@ -112,14 +112,14 @@ def write_weights(
         placed |= dict.fromkeys(names, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": placed}
-        _write_json(folder / INDEX_FILE, index)
+        write_json(folder / INDEX_FILE, index)
 
 
 def write_config(config: FastVLMConfig, folder: Path) -> None:
     """Write the stamped config.json and the preprocessor's settings."""
-    _write_json(folder / "config.json", config.to_dict())
+    write_json(folder / "config.json", config.to_dict())
     height, width = config.vision_config.image_size
-    _write_json(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "image_mode": config.image_mode,
@@ -129,7 +129,7 @@ def write_config(config: FastVLMConfig, folder: Path) -> None:
         },
     )
     generation = {"eos_token_id": list(config.eos_token_ids), "do_sample": False}
-    _write_json(folder / "generation_config.json", generation)
+    write_json(folder / "generation_config.json", generation)
 
 
 def check_target(target: Path, overwrite: bool) -> None:
@@ -333,7 +333,8 @@ def _shard_name(number: int, count: int) -> str:
     )
 
 
-def _write_json(path: Path, values: object) -> None:
+def write_json(path: Path, values: object) -> None:
+    """Write a JSON file as people read it."""
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 

@@ -21,8 +21,8 @@ from .fastvlm import FastVLM
 from .images.formats import SUFFIXES
 from .images.sources import is_url
 from .paths import expanded
-from .progress import Progress, unreported
 from .request import Outcome, Request
+from .timings import Progress, unreported
 
 _MOST_COMPLAINTS = 5
 

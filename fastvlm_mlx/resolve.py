@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .config import FORMAT_VERSION
-from .errors import CheckpointError, FastVLMError
+from .errors import CheckpointError, FastVLMError, quoted
 from .model_folder import is_converted, load_config
+from .model_names import published_model
+from .paths import expanded
 
 EMBEDDED = "nano"
 
@@ -31,7 +33,8 @@ def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
     """Find a converted folder for a model, converting it on first use.
 
     Args:
-        model: "nano", a folder, or a hub id.
+        model: "nano", a folder, a hub id, or a short name of Apple's models such as
+            "0.5b", or "0.5b-4bit" to quantize it as well. A folder comes first.
         revision: branch, tag or commit of a hub id.
 
     Raises:
@@ -40,17 +43,18 @@ def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
     """
     if model == EMBEDDED:
         return Path(__file__).parent / "assets" / EMBEDDED
-    folder = Path(os.path.expanduser(model))
+    folder = expanded(model)
     if os.path.isdir(folder):  # unlike Path's, never raises
         return _converted(folder, name=folder.resolve().name)
     if os.path.exists(folder):
         raise CheckpointError(f"{model} is a file; expected a model folder.")
-    if not is_hub_id(str(model)):
+    name, bits = published_model(str(model)) or (str(model), None)
+    if not is_hub_id(name):
         raise CheckpointError(
-            f"{model!r} is not a folder here; expected {EMBEDDED!r}, a model folder, "
-            'or a hub id such as "apple/FastVLM-0.5B".'
+            f"{quoted(model)} is not a folder here; expected {EMBEDDED!r}, a model "
+            'folder, or a hub id such as "apple/FastVLM-0.5B", for short 0.5b.'
         )
-    return _converted(download(str(model), revision), name=str(model))
+    return _converted(download(name, revision), name, bits)
 
 
 def is_hub_id(name: str) -> bool:
@@ -87,21 +91,27 @@ def cache_folder() -> Path:
     return folder if stated else folder / "fastvlm-mlx"
 
 
-def _converted(folder: Path, name: str) -> Path:
+def _converted(folder: Path, name: str, bits: int | None = None) -> Path:
     if is_converted(folder):
         return folder
     safe_name = re.sub(r"[^\w.-]+", "--", name).strip("-") or "model"
+    safe_name += f"-{bits}bit" if bits else ""
     target = cache_folder() / f"{safe_name}-{_fingerprint(folder)}"
     if not target.is_dir():
         _log.info("Converting %s once into %s.", name, target)
-        _convert(folder, target, name)
+        _convert(folder, target, name, bits)
         _show_license(target)
     return target
 
 
-def _convert(folder: Path, target: Path, name: str) -> None:
+def _convert(folder: Path, target: Path, name: str, bits: int | None) -> None:
+    converter = _converter()
+    recipe = None if bits is None else converter.Recipe(bits=bits)
     try:
-        _converter().convert_checkpoint(folder, target, source_name=name)
+        # what the bits cost is judged by `quality`, not while somebody waits
+        converter.convert_checkpoint(
+            folder, target, recipe=recipe, source_name=name, quality_samples=0
+        )
     except FastVLMError:
         if not target.is_dir():  # else another process was faster, which is as good
             raise

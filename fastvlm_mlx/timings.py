@@ -1,11 +1,18 @@
-"""Where the time of one answer went, and the stopwatch that measures it."""
+"""How far long work has come, and where the time of one answer went."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+Progress = Callable[[int, int], None]
+"""Called with what is done so far and in all: bytes, answers, steps."""
+
 Lap = Callable[[str], None]
 """Called with the name of a part of Timings when that part ends."""
+
+
+def unreported(done: int, total: int) -> None:
+    """A Progress that nobody looks at."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,13 +21,13 @@ CODE = ("fastvlm_mlx", "convert", "benchmarks", "tests")
 PACKAGES = {
     "errors": "",
     "version": "",
-    "timings": "",
     "paths": "",
-    "progress": "",
+    "timings": "",
+    "model_names": "",
     "field_checks": "errors",
     "config": "errors field_checks",
-    "options": "errors config",
     "model_folder": "errors config",
+    "options": "errors config",
     "device": "errors config",
     "atomic_file": "errors device",
     "model": "errors config device",
@@ -36,7 +36,7 @@ PACKAGES = {
     "images": "errors timings paths config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
-    "resolve": "errors config model_folder",
+    "resolve": "errors paths config model_folder model_names",
     "weights": "errors config model_folder device model",
     "chat_file": "errors device atomic_file images",
     "request": "errors options text images generation",
@@ -48,15 +48,17 @@ PACKAGES = {
     "chat": "timings options device text generation chat_file request engine",
     "batch": "errors timings generation request scheduling engine",
     "fastvlm": (
-        "config options model_folder device model text planning caches generation "
+        "config model_folder options device model text planning caches generation "
         "resolve weights request engine chat batch"
     ),
-    "jobs": "errors progress paths atomic_file images request fastvlm",
+    "jobs": "errors paths timings atomic_file images request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors progress options atomic_file images request jobs fastvlm",
+    "evaluate": (
+        "errors paths timings options atomic_file images request jobs fastvlm"
+    ),
     "cli": (
-        "door errors config model_folder options device model planning caches images "
-        "generation resolve weights batch fastvlm jobs evaluate"
+        "door errors paths model_names config model_folder options device model "
+        "planning caches images generation resolve weights batch fastvlm jobs evaluate"
     ),
 }
 
@@ -64,17 +66,17 @@ PACKAGES = {
 # that run models to measure or judge them also what stands behind their names.
 CONVERT = {
     "": (
-        "errors progress field_checks config model_folder device atomic_file model text"
+        "errors timings field_checks config model_folder device atomic_file model text"
     ),
     "quality": "images weights",
-    "shrink": "images weights",
+    "quantize": "images weights",
     "__main__": "cli",  # it is the command's verb
 }
 
 # Packages from elsewhere, and the only packages or modules that may import them.
 OTHERS = {
     "PIL": "images planning.measure convert.drawings convert.questions",
-    "huggingface_hub": "convert.download convert.upload",
+    "huggingface_hub": "convert.hub",
     "jinja2": "text",
     "lmms_eval": "evaluate.lmms_model evaluate.lmms_plugin",
     "mlx.core": "device.backend",
@@ -86,9 +88,9 @@ OTHERS = {
     ),
     "numpy": (
         "images chat_file evaluate.interval "
-        "convert.calibration convert.gptq convert.mlx_vlm"
+        "convert.rescale convert.gptq convert.mlx_vlm"
     ),
-    "safetensors": "convert.read",
+    "safetensors": "convert.source",
     "tokenizers": "text convert.tokenizer",
     "tqdm": "cli.terminal",
 }

@@ -14,7 +14,7 @@ import pytest
 
 from convert import Recipe, convert_checkpoint
 from convert.names import TOWER, detect_layout
-from convert.read import Tensors, read_tensors
+from convert.source import Tensors, read_tensors
 from fastvlm_mlx.config import Packing
 from fastvlm_mlx.device.backend import DTYPES, mx
 from fastvlm_mlx.errors import (

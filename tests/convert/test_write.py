@@ -15,7 +15,7 @@ import pytest
 
 from convert import Recipe, convert_checkpoint, write
 from convert.checkpoint import Format
-from convert.read import read_tensors
+from convert.source import read_tensors
 from convert.write import whole_folder, write_weights
 from fastvlm_mlx.atomic_file import temporaries, temporary_path
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP
@@ -271,11 +271,9 @@ def test_a_kill_leaves_a_whole_folder(tmp_path: Path) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             assert line == b"killed\n"
-            # between two renames the old folder lies beside, whole
-            beside = [
-                each for each in tmp_path.iterdir() if each.suffix == ".fastvlm-old"
-            ]
-            assert contents(target if target.exists() else beside[0]) == expected
+            # between two renames the old folder lies next to its place, whole
+            aside = temporaries(target, "old")
+            assert contents(target if target.exists() else aside[0]) == expected
             process.send_signal(signal.SIGUSR1)  # the next one
     assert process.returncode == 0
     convert_checkpoint(source, target, overwrite=True)

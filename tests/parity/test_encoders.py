@@ -50,7 +50,7 @@ from benchmarks.paper.encoders.vit import (  # noqa: E402
 )
 from convert.layout import one_after_another  # noqa: E402
 from convert.names import TOWER  # noqa: E402
-from convert.read import Tensors  # noqa: E402
+from convert.source import Tensors  # noqa: E402
 from convert.tower import fuse_tower  # noqa: E402
 from fastvlm_mlx.config import FASTVITHD, VisionConfig  # noqa: E402
 from fastvlm_mlx.device.backend import mx  # noqa: E402

@@ -1,20 +1,27 @@
-"""Weights that a source stores in few bits already: found, kept or unpacked.
+"""Weights in few bits: those of a source found, kept or unpacked, others packed.
 
 mlx-lm, mlx-vlm and Apple's exporter store a quantized layer alike: `weight` in uint32,
 `scales`, and `biases` in affine mode (mlx.core.quantize). How, config.json says under
 `quantization`, with an entry of its own for a layer that is stored otherwise.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastvlm_mlx.config import Packing, QuantizationConfig
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.errors import CheckpointError, ConfigError
+from fastvlm_mlx.errors import CheckpointError, ConfigError, OptionError
 
 from .layout import Weights
-from .read import Tensors
+from .names import TOWER
+from .recipe import Recipe, part_of
+from .source import Tensors
+
+FLOAT16_LOSS = 2.0**-9
+"""How much of the tower's scales float16 may round away, relative."""
 
 Packings = dict[str, Packing]
 """By the layer's name: `language_model.lm_head`."""
@@ -87,6 +94,85 @@ def quantization_of(packings: Packings) -> QuantizationConfig | None:
     return QuantizationConfig(usual.bits, usual.group_size, usual.mode, others)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe means for the matrices of one network."""
+
+    chosen: Mapping[str, Packing]
+    left: Mapping[str, str]  # matrix that the recipe covers -> why it stays whole
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Weights with their matrices packed."""
+
+    weights: Weights
+    config: QuantizationConfig | None  # None: nothing was chosen
+    fits_float16: bool  # the tower's scales and biases do, too
+
+
+def plan(weights: Weights, recipe: Recipe) -> Plan:
+    """Decide about every matrix, by its name and shape.
+
+    Raises:
+        OptionError: there is no matrix that can be packed so.
+    """
+    matrices = [name for name, array in weights.items() if array.ndim == 2]
+    chosen, left = {}, {}
+    for name, packing in recipe.packings(matrices).items():
+        reason = _reason_to_leave(weights[name], packing)
+        if reason:
+            left[name] = reason
+        else:
+            chosen[name] = packing
+    if not chosen:
+        raise OptionError(
+            "No matrix has rows that the groups divide; choose a smaller --group-size."
+        )
+    return Plan(chosen, left)
+
+
+def pack(name: str, array: mx.array, packing: Packing) -> Weights:
+    """Round a matrix to the nearest values that its groups can express.
+
+    The tower's streams are carried times powers of two (rescale.py), which must make
+    no difference, but MLX bounds scales from below; so there the exponent of the
+    largest weight is kept apart meanwhile.
+    """
+    affine = packing.mode == "affine"
+    scale = _power_of_two(array) if affine and name.startswith(TOWER) else 1.0
+    packed, scales, *biases = mx.quantize(
+        array / scale, packing.group_size, packing.bits, packing.mode
+    )
+    if not affine:
+        return {"weight": packed, "scales": scales}
+    return {"weight": packed, "scales": scales * scale, "biases": biases[0] * scale}
+
+
+def pack_chosen(
+    weights: Weights,
+    chosen: Mapping[str, Packing],
+    packed: Mapping[str, Weights] | None = None,
+) -> Packed:
+    """Replace each chosen matrix by its packed form.
+
+    Args:
+        packed: matrices that have been packed already, by name.
+    """
+    done: Weights = {}
+    for name, array in weights.items():
+        if name not in chosen:
+            done[name] = array
+            continue
+        parts = (packed or {}).get(name) or pack(name, array, chosen[name])
+        module = name.removesuffix("weight")
+        done |= {f"{module}{part}": value for part, value in parts.items()}
+    quantization = quantization_of(
+        {name.removesuffix(".weight"): packing for name, packing in chosen.items()}
+    )
+    return Packed(done, quantization, _fits_float16(done, chosen))
+
+
 def _stated(
     tensors: Tensors, values: Mapping[str, Any], layer: str
 ) -> QuantizationConfig:
@@ -128,3 +214,36 @@ def _check(tensors: Tensors, layer: str, packing: Packing) -> None:
             f"{_path(tensors, layer)} does not fit the mode {packing.mode!r} of "
             "config.json: only affine layers have biases."
         )
+
+
+def _reason_to_leave(array: mx.array, packing: Packing) -> str | None:
+    if array.shape[1] % packing.group_size:
+        return f"rows of {array.shape[1]}, groups of {packing.group_size}"
+    return None
+
+
+def _power_of_two(array: mx.array) -> float:
+    """The power of two at or below the largest absolute value; 1 for zeros."""
+    largest = mx.abs(array).max().item()
+    assert isinstance(largest, float)
+    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 1.0
+
+
+def _fits_float16(packed: Weights, chosen: Mapping[str, Packing]) -> bool:
+    """Scales are far smaller than weights, and the streams' powers of two add to it."""
+    return all(
+        _loss(packed[f"{name.removesuffix('weight')}{kind}"]) <= FLOAT16_LOSS
+        for name, packing in chosen.items()
+        if part_of(name) == "tower" and packing.mode == "affine"
+        for kind in ("scales", "biases")
+    )
+
+
+def _loss(array: mx.array) -> float:
+    """What rounding to float16 takes away, relative to the whole."""
+    exact = array.astype(mx.float32)
+    error = exact - array.astype(mx.float16).astype(mx.float32)
+    loss = mx.linalg.norm(error) / mx.maximum(mx.linalg.norm(exact), 1e-30)
+    value = loss.item()
+    assert isinstance(value, float)
+    return value

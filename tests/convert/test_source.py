@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from convert.read import Tensors, read_tensors
+from convert.source import Tensors, read_tensors
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, FastVLMError
 from tests.convert.folders import GOLDENS, INDEX, arrays_of

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.layout import Weights
-from convert.quantize import Quantized, pack, plan, quantize
+from convert.packing import Packed, pack, pack_chosen, plan
 from convert.recipe import Recipe
 from fastvlm_mlx.config import Packing, QuantizationConfig
 from fastvlm_mlx.device.backend import mx
@@ -36,9 +36,9 @@ def weights(rng: np.random.Generator) -> Weights:
     }
 
 
-def quantized_by(recipe: Recipe, before: Weights) -> Quantized:
+def quantized_by(recipe: Recipe, before: Weights) -> Packed:
     """The weights as a recipe has them."""
-    return quantize(before, plan(before, recipe).chosen)
+    return pack_chosen(before, plan(before, recipe).chosen)
 
 
 def packed(quantized: Weights) -> set[str]:

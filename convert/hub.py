@@ -1,6 +1,6 @@
-"""A model from the Hugging Face hub, by way of its library: checked, and no more of it
-than is read.
+"""Models from the Hugging Face hub and to it, by way of its library.
 
+What is downloaded is checked, and no more of it than is read:
 config.json comes first and is judged before any weights are fetched. Then the small
 files and the index, which tells the shards. What was fetched now is compared with the
 sizes and hashes that the hub states. Broken downloads are resumed by the library.
@@ -18,7 +18,7 @@ from fastvlm_mlx.errors import CheckpointError, FastVLMError, HubError
 from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, is_converted, load_config
 
 from .architecture import read_text_config
-from .read import OPEN_CLIP_FILE, shard_names
+from .source import OPEN_CLIP_FILE, shard_names
 
 _SMALL = (
     "generation_config.json",
@@ -80,6 +80,37 @@ def download(
         raise
     except Exception as error:  # the hub client's errors share no base class
         return _cached_instead(repo_id, revision, error)
+
+
+def upload(folder: Path, repo_id: str) -> str:
+    """Put a folder into a repository, made private where there is none.
+
+    Private, because the licence of the original may forbid passing weights on.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        HubError: no token, no permission, no network.
+    """
+    from huggingface_hub import HfApi  # takes 0.2 s to import
+
+    api = HfApi()
+    try:
+        api.create_repo(repo_id, private=True, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message="Weights converted by fastvlm-mlx",
+        )
+    except Exception as error:  # the hub client's errors share no base class
+        reason = str(error).strip().split("\n")[0]
+        raise HubError(
+            f"{folder} could not be uploaded to {repo_id} ({type(error).__name__}: "
+            f"{reason}). It is whole on this disk; log in with `hf auth login` and "
+            "upload it again."
+        ) from None
+    return str(commit.commit_url)
 
 
 def _fetch_all(repo_id: str, revision: str | None, only_tower: bool) -> Path:
