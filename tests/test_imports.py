@@ -33,7 +33,7 @@ PACKAGES = {
     "model": "errors config device",
     "text": "errors config model_folder",
     "caches": "errors config version device atomic_file model",
-    "images": "errors timings config options device model caches",
+    "images": "errors timings paths config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
     "resolve": "errors paths config model_folder model_names",
@@ -51,9 +51,11 @@ PACKAGES = {
         "config model_folder options device model text planning caches generation "
         "resolve weights request engine chat batch"
     ),
-    "jobs": "errors paths timings atomic_file request fastvlm",
+    "jobs": "errors paths timings atomic_file images request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors paths timings options atomic_file request jobs fastvlm",
+    "evaluate": (
+        "errors paths timings options atomic_file images request jobs fastvlm"
+    ),
     "cli": (
         "door errors paths model_names config model_folder options device model "
         "planning caches images generation resolve weights batch fastvlm jobs evaluate"
@@ -78,6 +80,7 @@ OTHERS = {
     "jinja2": "text",
     "lmms_eval": "evaluate.lmms_model evaluate.lmms_plugin",
     "mlx.core": "device.backend",
+    "pi_heif": "images.formats.heif",
     "mlx.nn": "model weights caches.model_digest planning.geometry convert.calibrate",
     "mlx.utils": (
         "model weights caches.model_digest planning.geometry "
