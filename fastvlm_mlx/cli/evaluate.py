@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import JobError
 from .arguments import (
+    GOES_ON,
     Verbs,
     add_batch_size,
     add_everywhere,
@@ -48,7 +49,7 @@ def add_parser(verbs: Verbs) -> None:
     add_limit(parser)
     add_looking(parser)
     add_everywhere(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, when_stopped=GOES_ON)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
