@@ -13,9 +13,9 @@ import sys
 
 import mlx.nn as nn
 
-from benchmarks.geometry import packed_language_model
-from benchmarks.harness import Job, report, time_in_turn
-from benchmarks.parts import prefill_job
+from benchmarks.measuring.geometry import packed_language_model
+from benchmarks.measuring.harness import Job, report, time_in_turn
+from benchmarks.measuring.parts import prefill_job
 from fastvlm_mlx.device.backend import mx, pick_dtype
 from fastvlm_mlx.model import language
 from fastvlm_mlx.model.dequantize import dequantize, unpack_on_the_way
@@ -24,8 +24,8 @@ from fastvlm_mlx.model.fused_projections import join_projections
 ENCODE = """
 import json, sys
 from benchmarks.encode import our_job
-from benchmarks.geometry import random_tower
-from benchmarks.harness import time_in_turn
+from benchmarks.measuring.geometry import random_tower
+from benchmarks.measuring.harness import time_in_turn
 side, runs = map(int, sys.argv[1:])
 times = time_in_turn({"job": our_job(random_tower(), side)}, runs)
 print(json.dumps(times["job"]))
@@ -33,16 +33,16 @@ print(json.dumps(times["job"]))
 
 WITHOUT = {
     "everything on": "",
-    "without OpenBLAS": "import mlx.core  # first, as in any other program",
+    "without OpenBLAS": "import os; os.environ['FASTVLM_MLX_BLAS'] = '0'",
     "without keeping freed memory": (
-        "from fastvlm_mlx import heap; heap.keep = lambda: False"
+        "import os; os.environ['FASTVLM_MLX_KEEP_MEMORY'] = '0'"
     ),
     "OpenBLAS's threads wait": """
 import os
 os.environ["OPENBLAS_THREAD_TIMEOUT"] = "26"  # its default
 """,
     "ConvFFN by its plain operations": """
-from fastvlm_mlx import cpu_forms
+from fastvlm_mlx.model import cpu as cpu_forms
 from fastvlm_mlx.model.cpu import depthwise
 def plain(x, residual, weight, mlp):
     tokens = depthwise.depthwise_conv(x, weight, 1).reshape(-1, x.shape[-1])
@@ -50,7 +50,8 @@ def plain(x, residual, weight, mlp):
 cpu_forms.conv_ffn = plain
 """,
     "MLX's grouped conv": """
-from fastvlm_mlx import backend, cpu_forms
+from fastvlm_mlx.device import backend
+from fastvlm_mlx.model import cpu as cpu_forms
 cpu_forms.depthwise_conv = lambda x, weight, stride: backend.mx.conv2d(
     x, weight, stride, weight.shape[1] // 2, groups=weight.shape[0])
 """,
@@ -63,16 +64,17 @@ from fastvlm_mlx.model.cpu import depthwise
 depthwise._SMALL = 7
 """,
     "MLX's erf": """
-from fastvlm_mlx import ops
+from fastvlm_mlx.model import ops
 ops._ON_CPU = ops._ANYWHERE
 """,
     "MLX's attention": """
-from fastvlm_mlx import backend, cpu_forms
+from fastvlm_mlx.device import backend
+from fastvlm_mlx.model import cpu as cpu_forms
 cpu_forms.attention = (
     lambda q, k, v: backend.mx.fast.scaled_dot_product_attention(q, k, v, scale=1.0))
 """,
     "without mx.compile": """
-from fastvlm_mlx import backend
+from fastvlm_mlx.device import backend
 backend.mx.disable_compile()
 """,
 }

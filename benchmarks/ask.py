@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import report
+from benchmarks.measuring.harness import report
 from fastvlm_mlx import FastVLM
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, TextConfig
 from fastvlm_mlx.device.backend import mx, pick_dtype
+from fastvlm_mlx.engine import Engine
 from fastvlm_mlx.model.fastvlm import FastVLMModel
+from fastvlm_mlx.planning.budget import memory_limit
 from fastvlm_mlx.resolve import resolve
 from fastvlm_mlx.text.tokenizer import ChatTokenizer
 
@@ -52,7 +54,8 @@ def open_model() -> FastVLM:
     model = FastVLMModel(config)
     model.set_dtype(pick_dtype())
     mx.eval(model.parameters())
-    return FastVLM(model, ChatTokenizer(resolve("nano"), config), config)
+    tokenizer = ChatTokenizer(resolve("nano"), config)
+    return FastVLM(Engine(model, tokenizer, config, memory_limit=memory_limit()))
 
 
 def photo(side: int) -> bytes:
@@ -73,13 +76,13 @@ def ask(vlm: FastVLM, picture: bytes, text: str, resolution: int) -> float:
 def measure(vlm: FastVLM, resolution: int, times: Times) -> None:
     """One round."""
     picture = photo(2 * resolution)
-    vlm.caches.clear()
+    vlm.engine.caches.clear()
     times["first"].append(ask(vlm, picture, QUESTIONS[0], resolution))
     times["next"].append(ask(vlm, picture, QUESTIONS[1], resolution))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prompt"
         vlm.save_prompt_cache(file)
-        vlm.caches.clear()
+        vlm.engine.caches.clear()
         start = time.perf_counter()
         vlm.load_prompt_cache(file)
         times["load file"].append(time.perf_counter() - start)

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import Job, report, time_in_turn
+from benchmarks.measuring.harness import Job, report, time_in_turn
 from fastvlm_mlx import FastVLM, Request, load
 
 QUESTIONS = (
@@ -36,7 +36,7 @@ def requests(count: int, side: int, max_tokens: int) -> list[Request]:
 
 def one_by_one(vlm: FastVLM, asked: list[Request]) -> list[tuple[int, ...]]:
     """Token ids of each answer, from a model that remembers nothing."""
-    vlm.caches.clear()
+    vlm.engine.caches.clear()
     results = [
         vlm.generate(each.images, each.prompt, max_tokens=each.options.max_tokens)
         for each in asked
@@ -46,7 +46,7 @@ def one_by_one(vlm: FastVLM, asked: list[Request]) -> list[tuple[int, ...]]:
 
 def together(vlm: FastVLM, asked: list[Request], size: int) -> list[tuple[int, ...]]:
     """The same through a batch."""
-    vlm.caches.clear()
+    vlm.engine.caches.clear()
     outcomes = vlm.batch(asked, batch_size=size)
     return [outcome.result.token_ids for outcome in outcomes if outcome.result]
 

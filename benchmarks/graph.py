@@ -16,9 +16,13 @@ from unittest import mock
 
 import mlx.nn as nn
 
-from benchmarks import work
-from benchmarks.geometry import LANGUAGE_MODELS, packed_language_model, random_tower
-from benchmarks.harness import report
+from benchmarks.measuring import work
+from benchmarks.measuring.geometry import (
+    LANGUAGE_MODELS,
+    packed_language_model,
+    random_tower,
+)
+from benchmarks.measuring.harness import report
 from fastvlm_mlx.config import FASTVITHD
 from fastvlm_mlx.device.backend import Backend, mx
 from fastvlm_mlx.model import language

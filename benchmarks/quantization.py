@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.harness import report
+from benchmarks.measuring.harness import report
 from benchmarks.nano.accuracy import Accuracy
 from benchmarks.nano.evaluate import (
     CHECKPOINT,

@@ -1,17 +1,17 @@
 """Predicted times on Macs nobody here has: `python -m benchmarks.roofline`.
 
 Predictions, not measurements. A part takes the longer of its arithmetic and its memory
-traffic (`benchmarks.work`), at the share of the published peaks that is assumed below.
+traffic (`benchmarks.measuring.work`), at an assumed share of the published peaks.
 Starting kernels is not in it, which makes decoding on the large chips look too good.
 """
 
 import argparse
 from dataclasses import asdict
 
-from benchmarks import work
-from benchmarks.geometry import LANGUAGE_MODELS
-from benchmarks.harness import report
-from benchmarks.parts import PREFIX, SUFFIX
+from benchmarks.measuring import work
+from benchmarks.measuring.geometry import LANGUAGE_MODELS
+from benchmarks.measuring.harness import report
+from benchmarks.measuring.parts import PREFIX, SUFFIX
 from fastvlm_mlx.config import FASTVITHD, TextConfig
 from fastvlm_mlx.planning.cost import PEAKS, Peak, least_time
 

@@ -4,12 +4,11 @@ Installed as `fastvlm_mlx.convert`; inside a checkout it is the folder `convert`
 """
 
 from .checkpoint import ConversionReport, convert_checkpoint
-from .download import download
+from .hub import download, upload
 from .inspection import Inspection, inspect_folder
 from .quality import Quality, compare_folders
 from .questions import check_samples
 from .recipe import Recipe
-from .upload import upload
 
 __all__ = [
     "ConversionReport",

@@ -18,7 +18,7 @@ from fastvlm_mlx.errors import CheckpointError, ConfigError
 from fastvlm_mlx.model_folder import read_json
 
 from .names import LANGUAGE, TOWER
-from .read import Tensors
+from .source import Tensors
 from .tokenizer import SpecialTokens
 
 Json = Mapping[str, Any]

@@ -13,11 +13,12 @@ from mlx.utils import tree_unflatten
 from fastvlm_mlx.config import Packing
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.language import causal_mask
+from fastvlm_mlx.timings import Progress
 
 from .gptq import pack_for_inputs
 from .layout import Weights
 from .names import LANGUAGE
-from .quality import Asked, Examinee
+from .quality import Examinee
 from .questions import CALIBRATED_SAMPLES, samples
 
 
@@ -41,7 +42,7 @@ def calibrate(
     examinee: Examinee,
     weights: Weights,
     chosen: Mapping[str, Packing],
-    progress: Asked,
+    progress: Progress,
 ) -> dict[str, Weights]:
     """Pack those of the chosen matrices that are Linears in the model's layers.
 

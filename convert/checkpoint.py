@@ -11,20 +11,22 @@ from typing import Literal, get_args
 
 from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import DTYPES
+from fastvlm_mlx.device.setup import configure
 from fastvlm_mlx.errors import CheckpointError, OptionError
 from fastvlm_mlx.model_folder import is_converted
+from fastvlm_mlx.timings import Progress, unreported
 
 from .card import write_card, write_legal
 from .fold import Folded, fold
 from .layout import Weights
 from .mlx_vlm import as_mlx_vlm, write_mlx_vlm
-from .packed import Packings, unpack
-from .quality import Asked, Quality
+from .packing import Packings, unpack
+from .quality import Quality
+from .quantize import Quantized, quantize
 from .questions import JUDGED_SAMPLES
 from .recipe import Recipe
 from .rescale import Peaks
-from .shrink import Shrunk, shrink
-from .write import Progress, check_target, whole_folder, write_config, write_weights
+from .write import check_target, whole_folder, write_config, write_weights
 
 Format = Literal["fused", "mlx-vlm"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -65,8 +67,8 @@ def convert_checkpoint(
     overwrite: bool = False,
     source_name: str | None = None,
     quality_samples: int = JUDGED_SAMPLES,
-    progress: Progress = lambda done, total: None,
-    judging: Asked = lambda done, total: None,
+    progress: Progress = unreported,
+    judging: Progress = unreported,
     dry_run: bool = False,
 ) -> ConversionReport:
     """Turn a FastVLM folder of any layout into a folder of fused MLX weights.
@@ -95,6 +97,7 @@ def convert_checkpoint(
     _check_options(dtype, to)
     _check_source(source, output, changed=any((recipe, dtype, to != "fused")))
     check_target(output.resolve(), overwrite)
+    configure()
     folded = fold(source, tower, source_name or source.name)
     files = folded.files
     samples = 0 if dry_run else quality_samples
@@ -120,15 +123,19 @@ def convert_checkpoint(
 
 
 def _stored(
-    folded: Folded, recipe: Recipe | None, dtype: str | None, samples: int, asked: Asked
-) -> Shrunk:
+    folded: Folded,
+    recipe: Recipe | None,
+    dtype: str | None,
+    samples: int,
+    progress: Progress,
+) -> Quantized:
     """Weights as they are to be stored, the config that says how, and what it costs."""
     config = folded.config
     if recipe is None:
         weights = _cast(folded.weights, dtype, folded.packings)
-        return Shrunk(weights, config, {}, None, None)
+        return Quantized(weights, config, {}, None, None)
     whole = _cast(unpack(folded.weights, folded.packings), dtype, {})
-    return shrink(whole, config, folded.files, recipe, samples, asked)
+    return quantize(whole, config, folded.files, recipe, samples, progress)
 
 
 def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
@@ -144,7 +151,7 @@ def _cast(weights: Weights, dtype: str | None, packings: Packings) -> Weights:
 
 
 def _report(
-    folded: Folded, stored: Shrunk, weights: Weights, repacked: bool
+    folded: Folded, stored: Quantized, weights: Weights, repacked: bool
 ) -> ConversionReport:
     return ConversionReport(
         config=stored.config,

@@ -19,9 +19,9 @@ from fastvlm_mlx.model_folder import is_converted, load_config, read_json
 from .architecture import describe
 from .layout import Weights
 from .names import LANGUAGE, TOWER, rename
-from .packed import Packings, find_packings, quantization_of, take_packed, unpack
-from .read import Tensors, read_tensors
+from .packing import Packings, find_packings, quantization_of, take_packed, unpack
 from .rescale import Peaks, measure, rescale
+from .source import Tensors, read_tensors
 from .tokenizer import TokenizerFiles, read_tokenizer
 from .tower import fuse_tower
 

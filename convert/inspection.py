@@ -14,8 +14,8 @@ from fastvlm_mlx.model_folder import is_converted, load_config, read_json
 from .architecture import describe, read_text_config
 from .fold import license_of
 from .names import LANGUAGE, PROJECTOR, TOWER, detect_layout, rename
-from .packed import Packings, find_packings
-from .read import Tensors, read_tensors
+from .packing import Packings, find_packings
+from .source import Tensors, read_tensors
 from .tokenizer import read_tokenizer
 
 RESOLUTIONS = (256, 384, 512, 768, 1024, 1536)

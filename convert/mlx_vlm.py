@@ -7,7 +7,6 @@ together, is given back to LayerNorm. Facts: mlx-vlm 0.7.10 `models/fastvlm`,
 mlx-swift-lm `MLXVLM/Models/FastVLM.swift`.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from .names import PROJECTOR, TOWER
 from .reparameterize import BATCH_NORM_EPS
 from .rescale import rescale
 from .tokenizer import END_TOKENS, TokenizerFiles
-from .write import EXPORT_MARK
+from .write import EXPORT_MARK, write_json
 
 IMAGE_TOKEN = -200
 """LLaVA's sentinel, which the processors of both programs write into a prompt."""
@@ -70,8 +69,26 @@ def as_mlx_vlm(weights: Weights, config: FastVLMConfig) -> Weights:
 
 def write_mlx_vlm(config: FastVLMConfig, files: TokenizerFiles, folder: Path) -> None:
     """Write config.json and the processor's files, over ours."""
-    height, width = config.vision_config.image_size
-    preprocessor = {
+    processor = {
+        "processor_class": "LlavaProcessor",
+        "image_token": "<image>",
+        "num_additional_image_tokens": 0,
+        "patch_size": config.vision_config.stride,
+    }
+    write_json(folder / "config.json", config_values(config, files))
+    preprocessor = preprocessor_values(config.vision_config.image_size)
+    write_json(folder / "preprocessor_config.json", preprocessor)
+    write_json(folder / "processor_config.json", processor)
+
+
+def preprocessor_values(size: tuple[int, int]) -> dict[str, Any]:
+    """preprocessor_config.json as the published checkpoints have it.
+
+    Args:
+        size: height and width that pictures are brought to, in pixels.
+    """
+    height, width = size
+    return {
         "image_processor_type": "CLIPImageProcessor",
         "processor_class": "LlavaProcessor",
         "size": {"shortest_edge": min(height, width)},
@@ -86,15 +103,6 @@ def write_mlx_vlm(config: FastVLMConfig, files: TokenizerFiles, folder: Path) ->
         "resample": 3,
         "rescale_factor": 1 / 255,
     }
-    processor = {
-        "processor_class": "LlavaProcessor",
-        "image_token": "<image>",
-        "num_additional_image_tokens": 0,
-        "patch_size": config.vision_config.stride,
-    }
-    _write(folder / "config.json", config_values(config, files))
-    _write(folder / "preprocessor_config.json", preprocessor)
-    _write(folder / "processor_config.json", processor)
 
 
 def config_values(config: FastVLMConfig, files: TokenizerFiles) -> dict[str, Any]:
@@ -356,7 +364,3 @@ def _end(config: FastVLMConfig, files: TokenizerFiles) -> int:
     named = [files.tokenizer.token_to_id(name) for name in END_TOKENS]
     known = [end for end in named if end in config.eos_token_ids]
     return known[0] if known else config.eos_token_ids[-1]
-
-
-def _write(path: Path, values: object) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

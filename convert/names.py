@@ -16,7 +16,7 @@ from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
 
 from .layout import torch_axes
-from .read import Tensors
+from .source import Tensors
 
 Layout = Literal[
     "llava_qwen2", "fast_vlm", "mlx_vlm", "apple_mlx", "mobileclip", "open_clip", "timm"

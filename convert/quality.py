@@ -8,7 +8,7 @@ before the second is loaded.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -22,17 +22,17 @@ from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.images.resize import prepare
 from fastvlm_mlx.model.fastvlm import FastVLMModel
 from fastvlm_mlx.model_folder import load_config, read_json
-from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
+from fastvlm_mlx.text.prompt import Message
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
+from fastvlm_mlx.timings import Progress, unreported
 from fastvlm_mlx.weights import load_model
 
 from .questions import JUDGED_SAMPLES, Sample, Set, picture, samples
 
 LONGEST_ANSWER = 12  # tokens; the end token counts
 
-Asked = Callable[[int, int], None]
-"""Called with what is done so far and in all: answers, or STEPS of several passes."""
-
 STEPS = 100
+"""What one of several passes counts as, whatever it is made of."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def read_examinee(folder: Path, dtype: str | None) -> Examinee:
 
 
 def answers(
-    examinee: Examinee, count: int, progress: Asked = lambda done, total: None
+    examinee: Examinee, count: int, progress: Progress = unreported
 ) -> list[Answer]:
     """What the first model says to the questions that judge."""
     asked = samples("judge", count)
@@ -126,7 +126,7 @@ def answers(
 def judge(
     given: Sequence[Answer],
     examinee: Examinee,
-    progress: Asked = lambda done, total: None,
+    progress: Progress = unreported,
 ) -> Quality:
     """Lead the second model along the first one's answers, and compare."""
     asked = samples("judge", len(given))
@@ -153,7 +153,7 @@ def compare_folders(
     second: Path,
     *,
     count: int = JUDGED_SAMPLES,
-    progress: Asked = lambda done, total: None,
+    progress: Progress = unreported,
 ) -> Quality:
     """What the second converted folder's model lost against the first one's.
 
@@ -181,7 +181,7 @@ def judging_dtype(parameters: int) -> str | None:
     return None
 
 
-def in_parts(progress: Asked, part: int, parts: int = 2) -> Asked:
+def in_parts(progress: Progress, part: int, parts: int = 2) -> Progress:
     """One of several passes as a part of all; each counts as many STEPS."""
     return lambda done, total: progress(
         part * STEPS + done * STEPS // total, parts * STEPS

@@ -1,142 +1,125 @@
-"""Weights into few bits, as a recipe has it."""
+"""Whole weights in, those of a recipe out, with what that costs."""
 
-import math
-from collections import Counter
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from fastvlm_mlx.config import Packing, QuantizationConfig
+from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.errors import OptionError
+from fastvlm_mlx.device.memory import host_memory
+from fastvlm_mlx.errors import OptionError, PromptError
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
+from fastvlm_mlx.timings import Progress
+from fastvlm_mlx.weights import build_model
 
+from .calibrate import calibrate
 from .layout import Weights
-from .names import TOWER
-from .recipe import Recipe, part_of
-
-FLOAT16_LOSS = 2.0**-9
-"""How much of the tower's scales float16 may round away, relative."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a recipe means for the matrices of one network."""
-
-    chosen: Mapping[str, Packing]
-    left: Mapping[str, str]  # matrix that the recipe covers -> why it stays whole
+from .packing import pack_chosen, plan
+from .quality import (
+    Answer,
+    Examinee,
+    Quality,
+    answers,
+    in_parts,
+    judge,
+    judging_dtype,
+)
+from .recipe import Recipe
+from .tokenizer import TokenizerFiles
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """Weights with their matrices packed."""
+    """Weights in few bits, and what became of the model."""
 
     weights: Weights
-    config: QuantizationConfig
-    fits_float16: bool  # the tower's scales and biases do, too
-
-
-def plan(weights: Weights, recipe: Recipe) -> Plan:
-    """Decide about every matrix, by its name and shape.
-
-    Raises:
-        OptionError: there is no matrix that can be packed so.
-    """
-    matrices = [name for name, array in weights.items() if array.ndim == 2]
-    chosen, left = {}, {}
-    for name, packing in recipe.packings(matrices).items():
-        reason = _reason_to_leave(weights[name], packing)
-        if reason:
-            left[name] = reason
-        else:
-            chosen[name] = packing
-    if not chosen:
-        raise OptionError(
-            "No matrix has rows that the groups divide; choose a smaller --group-size."
-        )
-    return Plan(chosen, left)
-
-
-def pack(name: str, array: mx.array, packing: Packing) -> Weights:
-    """Round a matrix to the nearest values that its groups can express.
-
-    The tower's streams are carried times powers of two (rescale.py), which must make
-    no difference, but MLX bounds scales from below; so there the exponent of the
-    largest weight is kept apart meanwhile.
-    """
-    affine = packing.mode == "affine"
-    scale = _power_of_two(array) if affine and name.startswith(TOWER) else 1.0
-    packed, scales, *biases = mx.quantize(
-        array / scale, packing.group_size, packing.bits, packing.mode
-    )
-    if not affine:
-        return {"weight": packed, "scales": scales}
-    return {"weight": packed, "scales": scales * scale, "biases": biases[0] * scale}
+    config: FastVLMConfig
+    left: Mapping[str, str]  # matrix that the recipe covers -> why it stays whole
+    quality: Quality | None  # against the weights before, at full precision
+    unjudged: str | None  # why there is no quality
 
 
 def quantize(
     weights: Weights,
-    chosen: Mapping[str, Packing],
-    packed: Mapping[str, Weights] | None = None,
+    config: FastVLMConfig,
+    files: TokenizerFiles,
+    recipe: Recipe,
+    samples: int,
+    progress: Progress,
 ) -> Quantized:
-    """Replace each chosen matrix by its packed form.
+    """Quantize a network's weights and judge the result.
 
     Args:
-        packed: matrices that have been packed already, by name.
+        samples: questions to judge with; 0 does not judge.
+        progress: called with steps of answering, calibrating and judging done so far
+            and in all.
+
+    Raises:
+        OptionError: the recipe fits no matrix, or the model is too large for this
+            machine to be calibrated.
     """
-    done: Weights = {}
-    for name, array in weights.items():
-        if name not in chosen:
-            done[name] = array
-            continue
-        parts = (packed or {}).get(name) or pack(name, array, chosen[name])
-        module = name.removesuffix("weight")
-        done |= {f"{module}{part}": value for part, value in parts.items()}
-    return Quantized(done, _config(chosen), _fits_float16(done, chosen))
+    decided = plan(weights, recipe)
+    dtype = judging_dtype(_parameters(weights))
+    obstacle = _obstacle(weights, dtype)
+    if recipe.calibrate and obstacle:
+        raise OptionError(f"A model cannot be calibrated here: {obstacle}.")
+    unjudged = obstacle if samples else "switched off"
+    parts = 3 if recipe.calibrate else 2
+    given: list[Answer] = []
+    packed: dict[str, Weights] = {}
+    if recipe.calibrate or unjudged is None:
+        whole = _examinee(weights, config, files, dtype)
+        if unjudged is None:
+            given, unjudged = _answers(whole, samples, in_parts(progress, 0, parts))
+        if recipe.calibrate:  # last, since it changes the model
+            packed = calibrate(
+                whole, weights, decided.chosen, in_parts(progress, 1, parts)
+            )
+        del whole  # before the second model is built
+        mx.clear_cache()
+    done = pack_chosen(weights, decided.chosen, packed)
+    fits_float16 = config.fits_float16 and done.fits_float16
+    config = replace(config, quantization=done.config, fits_float16=fits_float16)
+    quality = None
+    if given:
+        examinee = _examinee(done.weights, config, files, dtype)
+        quality = judge(given, examinee, in_parts(progress, parts - 1, parts))
+    return Quantized(done.weights, config, decided.left, quality, unjudged)
 
 
-def _reason_to_leave(array: mx.array, packing: Packing) -> str | None:
-    if array.shape[1] % packing.group_size:
-        return f"rows of {array.shape[1]}, groups of {packing.group_size}"
-    return None
+def _answers(
+    whole: Examinee, samples: int, progress: Progress
+) -> tuple[list[Answer], str | None]:
+    """What the model says at full precision, or why it cannot be asked."""
+    try:
+        return answers(whole, samples, progress), None
+    except PromptError as error:
+        return [], f"a built-in question does not fit the model ({error})"
 
 
-def _config(chosen: Mapping[str, Packing]) -> QuantizationConfig:
-    """What most layers have is the rule; the others are stated one by one."""
-    counts = Counter(chosen.values())
-    rule = max(counts, key=lambda packing: counts[packing])
-    return QuantizationConfig(
-        rule.bits,
-        rule.group_size,
-        rule.mode,
-        layers={
-            name.removesuffix(".weight"): packing
-            for name, packing in chosen.items()
-            if packing != rule
-        },
+def _obstacle(weights: Weights, dtype: str | None) -> str | None:
+    """Why a whole model cannot be run, said aloud: no figure must not look like one."""
+    needed = _parameters(weights) * (4 if dtype == "float32" else 2)
+    room = host_memory() // 2
+    if needed <= room:
+        return None
+    return (
+        f"at full precision it takes {needed / 1e9:.1f} GB, more than half of this "
+        f"machine's memory ({room / 1e9:.1f} GB). For a figure, convert with --bits 8 "
+        "as well and compare both folders with `fastvlm-mlx quality`"
     )
 
 
-def _power_of_two(array: mx.array) -> float:
-    """The power of two at or below the largest absolute value; 1 for zeros."""
-    largest = mx.abs(array).max().item()
-    assert isinstance(largest, float)
-    return math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 1.0
+def _parameters(weights: Weights) -> int:
+    return sum(array.size for array in weights.values())
 
 
-def _fits_float16(packed: Weights, chosen: Mapping[str, Packing]) -> bool:
-    """Scales are far smaller than weights, and the streams' powers of two add to it."""
-    return all(
-        _loss(packed[f"{name.removesuffix('weight')}{kind}"]) <= FLOAT16_LOSS
-        for name, packing in chosen.items()
-        if part_of(name) == "tower" and packing.mode == "affine"
-        for kind in ("scales", "biases")
-    )
-
-
-def _loss(array: mx.array) -> float:
-    """What rounding to float16 takes away, relative to the whole."""
-    exact = array.astype(mx.float32)
-    error = exact - array.astype(mx.float16).astype(mx.float32)
-    loss = mx.linalg.norm(error) / mx.maximum(mx.linalg.norm(exact), 1e-30)
-    value = loss.item()
-    assert isinstance(value, float)
-    return value
+def _examinee(
+    weights: Weights, config: FastVLMConfig, files: TokenizerFiles, dtype: str | None
+) -> Examinee:
+    with tempfile.TemporaryDirectory() as folder:
+        files.write(Path(folder))
+        tokenizer = ChatTokenizer(Path(folder), config)
+    model = build_model(config, weights, "the converted model", dtype)
+    return Examinee(model, tokenizer, config)

@@ -13,14 +13,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fastvlm_mlx.config import LARGEST_SHIFT, VisionConfig
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.model.ops import matmul
 from fastvlm_mlx.model.vision import AttentionBlock, ConvFFN, FastViTHD
 
-from .calibration import calibration_pictures
 from .layout import Weights
+
+Floats = NDArray[np.float32]
 
 FLOAT16_MAX = 65504
 ROOM = 32
@@ -181,3 +185,34 @@ def _peak(array: mx.array) -> float:
 def _shift(peak: float) -> int:
     needed = math.ceil(math.log2(max(peak, 1.0) * ROOM / FLOAT16_MAX))
     return min(max(0, needed), LARGEST_SHIFT)
+
+
+def calibration_pictures(size: tuple[int, int]) -> list[mx.array]:
+    """Pixel values (1, H, W, 3) in [0, 1] of unlike pictures: flat, smooth, sharp."""
+    random = np.random.default_rng(0)
+    height, width = size
+    pictures = (
+        np.ones((height, width, 3), np.float32),
+        _gradient(height, width),
+        _strokes(height, width, random),
+        random.random((height, width, 3), np.float32),
+    )
+    return [mx.array(picture)[None] for picture in pictures]
+
+
+def _gradient(height: int, width: int) -> Floats:
+    """Red across, green down, blue along the diagonal."""
+    across = np.broadcast_to(np.linspace(0, 1, width), (height, width))
+    down = np.broadcast_to(np.linspace(0, 1, height)[:, None], (height, width))
+    return np.stack([across, down, (across + down) / 2], axis=-1).astype(np.float32)
+
+
+def _strokes(height: int, width: int, random: np.random.Generator) -> Floats:
+    """Dark bars on white, as print has them, and a few coloured blocks."""
+    page = np.ones((height, width, 3), np.float32)
+    for number in range(200):
+        top, left = random.integers(height), random.integers(width)
+        tall, wide = random.integers(1, 12, 2) if number % 10 else (height // 8,) * 2
+        colour = random.random(3) if number % 10 == 0 else np.zeros(3)
+        page[top : top + tall, left : left + wide] = colour
+    return page

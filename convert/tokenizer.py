@@ -23,11 +23,9 @@ from tokenizers import (
 from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.field_checks import LARGEST_SIZE
 from fastvlm_mlx.model_folder import read_json
-from fastvlm_mlx.text.tokenizer import (
-    IMAGE_MARKER,
-    compile_template,
-    read_tokenizer_file,
-)
+from fastvlm_mlx.text.chat_template import compile_template
+from fastvlm_mlx.text.prompt import IMAGE_MARKER
+from fastvlm_mlx.text.tokenizer import read_tokenizer_file
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 

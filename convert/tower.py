@@ -12,7 +12,6 @@ from fastvlm_mlx.device.backend import mx
 
 from .layout import Weights, dense, depthwise, grouped, one_after_another, pointwise
 from .names import TOWER
-from .read import Tensors
 from .reparameterize import (
     BatchNorm,
     Conv,
@@ -23,6 +22,7 @@ from .reparameterize import (
     scale_outputs,
     sum_branches,
 )
+from .source import Tensors
 
 _BRANCHES = ("conv_kxk", "conv_scale", "identity")
 

@@ -1,48 +1,58 @@
 """A folder that is there whole or not at all.
 
-Everything is written beside the target under a hidden name, flushed to the disk, and
+Everything is written next to the target under a hidden name, flushed to the disk, and
 renamed. A failure in between removes what was written; a kill leaves the target as it
 was, or, between the two renames of --overwrite, the old model whole under its hidden
-name.
+name. Only folders written here are replaced, and only files written here are removed.
 """
 
 import contextlib
-import fcntl
-import fnmatch
-import glob
 import json
+import logging
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from fastvlm_mlx.atomic_file import (
+    PART,
+    is_abandoned,
+    lock,
+    save_arrays,
+    sync_folder,
+    temporaries,
+    temporary_path,
+)
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.errors import CheckpointError, WriteError
-from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, read_json
+from fastvlm_mlx.errors import CheckpointError, FastVLMError, WriteError
+from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read_json
+from fastvlm_mlx.timings import Progress
 
 from .layout import Weights
+from .source import file_metadata
 
 MAX_SHARD_BYTES = 5 * 10**9
 
 EXPORT_MARK = "made_by_fastvlm_mlx"
-"""The key that tells a folder in another layout written here: it may be replaced."""
+"""The key that tells a folder in another layout written here, in its config.json and
+in its weights: it may be replaced."""
 
-_WRITTEN = (
-    "config.json",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "processor_config.json",
-    "model*.safetensors",
-    INDEX_FILE,
-    "LICENSE*",
-    "NOTICE",
-    "README.md",
+_OLD = "old"
+"""The kind of temporary name under which a folder waits to be replaced."""
+
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+
+_WRITTEN = re.compile(
+    r"(config|generation_config|preprocessor_config|processor_config|tokenizer"
+    r"|tokenizer_config)\.json"
+    rf"|{_WEIGHTS.pattern}|{re.escape(INDEX_FILE)}"
+    r"|LICEN[CS]E([-_][A-Z]+)?(\.(txt|md|rst|pdf))?|NOTICE|README\.md"
 )
 """All that a converted folder holds; a folder with anything else is somebody's."""
+
+_log = logging.getLogger("fastvlm_mlx")
 
 _INFINITIES: dict[mx.Dtype, tuple[mx.Dtype, int]] = {
     mx.float32: (mx.uint32, 0x7F800000),
@@ -50,9 +60,6 @@ _INFINITIES: dict[mx.Dtype, tuple[mx.Dtype, int]] = {
     mx.bfloat16: (mx.uint16, 0x7F80),
 }
 """Whole numbers as wide as a dtype, and infinity as one of them."""
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes written so far and in all."""
 
 
 @contextlib.contextmanager
@@ -65,18 +72,14 @@ def whole_folder(target: Path, overwrite: bool) -> Iterator[Path]:
     """
     # the place itself: a link stays a link, and `out/../out` can be renamed
     target = target.resolve()
-    try:
+    with _errors_of(target), _parents_of(target):
         _sweep(target)
         check_target(target, overwrite)
-        target.parent.mkdir(parents=True, exist_ok=True)
         with _partial(target) as partial:
             yield partial
-            partial.chmod(0o755)  # mkdtemp makes it private
             _flush(partial)
             check_target(target, overwrite)
             _replace(partial, target)
-    except OSError as error:
-        raise WriteError(f"{target} cannot be written: {error}") from None
 
 
 def write_weights(
@@ -88,9 +91,11 @@ def write_weights(
     been used.
 
     Raises:
-        CheckpointError: a weight that is no number.
+        CheckpointError: a weight that is no number, or that cannot be read any more.
+        OSError: the folder cannot be written.
     """
-    metadata = {STAMP: str(FORMAT_VERSION)} if stamped else {"format": "mlx"}
+    version = str(FORMAT_VERSION)
+    metadata = {STAMP: version} if stamped else {"format": "mlx", EXPORT_MARK: version}
     shards = _shards(weights)
     total, done = sum(array.nbytes for array in weights.values()), 0
     placed: dict[str, str] = {}
@@ -98,22 +103,23 @@ def write_weights(
         file = _shard_name(number, len(shards))
         shard = {name: weights.pop(name) for name in names}
         for array in shard.values():
-            mx.eval(array)
+            _compute(array)
             done += array.nbytes
             progress(done, total)
         _check_numbers(shard)
-        _save(folder / file, shard, metadata)
+        with open(folder / file, "wb") as opened:
+            save_arrays(opened, shard, metadata)
         placed |= dict.fromkeys(names, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": placed}
-        _write_json(folder / INDEX_FILE, index)
+        write_json(folder / INDEX_FILE, index)
 
 
 def write_config(config: FastVLMConfig, folder: Path) -> None:
     """Write the stamped config.json and the preprocessor's settings."""
-    _write_json(folder / "config.json", config.to_dict())
+    write_json(folder / "config.json", config.to_dict())
     height, width = config.vision_config.image_size
-    _write_json(
+    write_json(
         folder / "preprocessor_config.json",
         {
             "image_mode": config.image_mode,
@@ -123,101 +129,167 @@ def write_config(config: FastVLMConfig, folder: Path) -> None:
         },
     )
     generation = {"eos_token_id": list(config.eos_token_ids), "do_sample": False}
-    _write_json(folder / "generation_config.json", generation)
+    write_json(folder / "generation_config.json", generation)
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Refuse a target that is there, or that is not ours to overwrite."""
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not target.is_dir():
-        raise CheckpointError(f"{target} is a file; expected a folder to write.")
-    if not overwrite:
-        raise CheckpointError(
-            f"{target} is there already. Choose another folder, or --overwrite it."
-        )
-    foreign = [file.name for file in target.iterdir() if not _is_ours(file.name)]
-    if foreign or not _is_written_here(target):
-        reason = f"it holds {foreign[0]}" if foreign else "it has another config.json"
-        raise CheckpointError(
-            f"{target} was not written by this converter ({reason}), so it is not "
-            "replaced. Choose another folder."
-        )
-    if os.path.ismount(target):
-        raise CheckpointError(
-            f"{target} is a mount point, which cannot be renamed; name a folder in it."
-        )
+    """Refuse a target that is there, or that is not ours to overwrite.
+
+    Raises:
+        CheckpointError: it may not be replaced.
+        WriteError: it cannot be looked at.
+    """
+    with _errors_of(target):
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+        if not target.is_dir():
+            raise CheckpointError(f"{target} is a file; expected a folder to write.")
+        if not overwrite:
+            raise CheckpointError(
+                f"{target} is there already. Choose another folder, or --overwrite it."
+            )
+        if reason := _reason_to_keep(target):
+            raise CheckpointError(
+                f"{target} was not written by this converter ({reason}), so it is not "
+                "replaced. Choose another folder."
+            )
+        if os.path.ismount(target):
+            raise CheckpointError(
+                f"{target} is a mount point, which cannot be renamed; name a folder "
+                "in it."
+            )
 
 
-def _is_written_here(folder: Path) -> bool:
-    config = folder / "config.json"
-    return config.is_file() and bool({STAMP, EXPORT_MARK} & read_json(config).keys())
+@contextlib.contextmanager
+def _errors_of(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{target} cannot be written: {error.strerror or error}."
+        ) from None
 
 
-def _is_ours(name: str) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in _WRITTEN)
+@contextlib.contextmanager
+def _parents_of(target: Path) -> Iterator[None]:
+    """Make the folders above the target; if the block fails, those are removed."""
+    missing = [folder for folder in target.parents if not folder.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:  # the innermost first
+            with contextlib.suppress(OSError):  # somebody has put something there
+                folder.rmdir()
+        raise
+
+
+def _reason_to_keep(folder: Path) -> str | None:
+    """Why a folder, or something in it, was not written here."""
+    names = sorted(file.name for file in folder.iterdir())
+    foreign = [name for name in names if not _WRITTEN.fullmatch(name)]
+    if foreign:
+        return f"it holds {foreign[0]}"
+    config = folder / CONFIG_FILE
+    if not config.is_file() or not {STAMP, EXPORT_MARK} & read_json(config).keys():
+        return f"it has another {CONFIG_FILE}"
+    for name in filter(_WEIGHTS.fullmatch, names):
+        if not _is_marked(folder / name):
+            return f"{name} has no mark of it"
+    return None
+
+
+def _is_marked(weights: Path) -> bool:
+    try:
+        return bool({STAMP, EXPORT_MARK} & file_metadata(weights).keys())
+    except CheckpointError:  # damaged, so it may have been anybody's
+        return False
 
 
 @contextlib.contextmanager
 def _partial(target: Path) -> Iterator[Path]:
-    """A folder beside the target, locked for as long as this process works on it."""
-    prefix = f".{target.name}."
-    partial = Path(tempfile.mkdtemp(".partial", prefix, dir=target.parent))
-    lock = os.open(partial, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    """A folder next to the target, locked for as long as this process works on it."""
+    partial, file = _make(target)
     try:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        os.close(lock)
+        os.close(file)
+
+
+def _make(target: Path) -> tuple[Path, int]:
+    while True:
+        partial = temporary_path(target)
+        partial.mkdir()  # with 0777 less the umask
+        file = os.open(partial, os.O_RDONLY)
+        lock(file)
+        if partial.exists():  # else it was swept before it was locked
+            return partial, file
+        os.close(file)
 
 
 def _sweep(target: Path) -> None:
-    """Put right what a killed conversion left: half a folder, or the old one aside.
-
-    The kernel lets go of a lock when its process dies, however it dies.
-    """
-    for partial in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
-        if _is_abandoned(partial):
+    """Put right what a killed conversion left: half a folder, or the old one aside."""
+    for partial in temporaries(target):
+        if is_abandoned(partial):
             shutil.rmtree(partial, ignore_errors=True)
-    for old in target.parent.glob(f".{glob.escape(target.name)}.*.old"):
-        if old.with_suffix(".partial").exists():
+    for old in temporaries(target, _OLD):
+        if _waiting(old, PART).exists():
             continue  # somebody is about to put the new one in its place
         if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
+            _remove(old)
+        elif _is_ours(old):
             old.rename(target)
 
 
-def _is_abandoned(folder: Path) -> bool:
+def _is_ours(folder: Path) -> bool:
     try:
-        lock = os.open(folder, os.O_RDONLY)
-    except OSError:  # gone meanwhile
+        return _reason_to_keep(folder) is None
+    except (FastVLMError, OSError):
         return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # its process lives
-        return False
-    finally:
-        os.close(lock)
-    return True
+
+
+def _waiting(temporary: Path, kind: str) -> Path:
+    """The name of another kind that belongs to a temporary one."""
+    return temporary.with_suffix(f".fastvlm-{kind}")
 
 
 def _replace(partial: Path, target: Path) -> None:
     """Swap folders by renaming; the old one is whole until the new one stands."""
     if not target.exists():
         partial.rename(target)
-        _sync(target.parent)
+        sync_folder(target.parent)
         return
-    old = partial.with_suffix(".old")
+    old = _waiting(partial, _OLD)
     target.rename(old)
     try:
         partial.rename(target)
     except OSError:
         old.rename(target)
         raise
-    _sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    sync_folder(target.parent)
+    _remove(old)
+
+
+def _remove(old: Path) -> None:
+    """Delete a replaced folder, but nothing that somebody has put there meanwhile."""
+    # config.json last: by it the rest is known, should this be interrupted
+    files = sorted(old.iterdir(), key=lambda file: file.name == CONFIG_FILE)
+    for file in files:
+        if _WRITTEN.fullmatch(file.name):
+            with contextlib.suppress(OSError):
+                file.unlink()
+    try:
+        old.rmdir()
+    except OSError:
+        _log.warning("%s holds files that were not written here; they stay.", old)
+
+
+def _compute(array: mx.array) -> None:
+    try:
+        mx.eval(array)
+    except RuntimeError as error:  # the source is read now, and may have changed
+        raise CheckpointError(f"The source cannot be read any more: {error}") from None
 
 
 def _check_numbers(shard: Weights) -> None:
@@ -243,13 +315,6 @@ def _is_finite(array: mx.array) -> bool:
     return largest < infinity
 
 
-def _save(path: Path, shard: Weights, metadata: dict[str, str]) -> None:
-    try:
-        mx.save_safetensors(str(path), shard, metadata)
-    except RuntimeError as error:  # how MLX says that the disk is full
-        raise OSError(error) from None
-
-
 def _shards(weights: Weights) -> list[list[str]]:
     shards: list[list[str]] = [[]]
     size = 0
@@ -268,18 +333,13 @@ def _shard_name(number: int, count: int) -> str:
     )
 
 
-def _write_json(path: Path, values: object) -> None:
+def write_json(path: Path, values: object) -> None:
+    """Write a JSON file as people read it."""
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _flush(folder: Path) -> None:
-    for path in (*folder.iterdir(), folder):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for path in folder.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)

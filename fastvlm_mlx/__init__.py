@@ -1,90 +1,67 @@
-"""FastVLM on MLX: ask a picture a question on the machine in front of you.
+"""FastVLM on MLX: ask an image a question on the machine in front of you.
 
 >>> import fastvlm_mlx
 >>> vlm = fastvlm_mlx.load("nano")
 >>> vlm.generate("shape.png", "what color is the circle?").text
 'red'
 
-The names below are the whole public door. They are imported when first used, so
-that `fastvlm-mlx --help` does not wait for MLX.
+The names below are all that is public; `fastvlm_mlx.errors` has the errors by kind.
+They are imported when first used, so that `fastvlm-mlx --help` does not wait for MLX.
+Importing changes nothing of the process around this package; `load` does, and says so.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .device import blas
-from .errors import (
-    CacheError,
-    CheckpointError,
-    ConfigError,
-    FastVLMError,
-    HubError,
-    ImageError,
-    JobError,
-    MemoryBudgetError,
-    OptionError,
-    PromptError,
-    WriteError,
-)
+from . import errors
+from .errors import FastVLMError
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .caches.caches import CacheStats
     from .chat import Chat
-    from .engine import FastVLM, load
-    from .generation.generate import GenerationResult, TextStream, Timings
-    from .images.resolution import ImageInput
+    from .fastvlm import FastVLM, load
+    from .generation.result import GenerationResult
+    from .generation.text_stream import AsyncTextStream, TextStream
     from .options import GenerationOptions
     from .request import Outcome, Request
 
-
 __all__ = [
-    "CacheError",
-    "CacheStats",
+    "AsyncTextStream",
     "Chat",
-    "CheckpointError",
-    "ConfigError",
     "FastVLM",
     "FastVLMError",
     "GenerationOptions",
     "GenerationResult",
-    "HubError",
-    "ImageError",
-    "ImageInput",
-    "JobError",
-    "MemoryBudgetError",
-    "OptionError",
     "Outcome",
-    "PromptError",
     "Request",
     "TextStream",
-    "Timings",
-    "WriteError",
     "__version__",
+    "errors",
     "load",
 ]
 
 _HOMES = {
-    "CacheStats": "caches.caches",
+    "AsyncTextStream": "generation.text_stream",
     "Chat": "chat",
-    "FastVLM": "engine",
+    "FastVLM": "fastvlm",
     "GenerationOptions": "options",
-    "GenerationResult": "generation.generate",
-    "ImageInput": "images.resolution",
+    "GenerationResult": "generation.result",
     "Outcome": "request",
     "Request": "request",
-    "TextStream": "generation.generate",
-    "Timings": "generation.generate",
-    "load": "engine",
+    "TextStream": "generation.text_stream",
+    "load": "fastvlm",
 }
 
-blas.load()  # before the caller imports mlx, or it comes too late
+FastVLMError.__module__ = __name__
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    found.__module__ = __name__  # what help and reprs show
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .device.backend import device_lock, mx
+from .device.backend import mx
 from .errors import WriteError
 
 _DIGEST = "sha256"
@@ -170,8 +170,7 @@ def save_arrays(
     Raises:
         OSError: it cannot be written.
     """
-    with device_lock:
-        mx.save_safetensors(file, dict(arrays), dict(metadata))
+    mx.save_safetensors(file, dict(arrays), dict(metadata))
 
 
 def read_arrays(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
@@ -186,10 +185,9 @@ def read_arrays(path: Path) -> tuple[dict[str, mx.array], dict[str, str]]:
     with open(path, "rb"):  # why a file cannot be opened, MLX does not say
         pass
     try:
-        with device_lock:
-            loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
-            arrays, metadata = loaded
-            mx.eval(arrays)
+        loaded: Any = mx.load(str(path), format="safetensors", return_metadata=True)
+        arrays, metadata = loaded
+        mx.eval(arrays)
     except Exception as error:  # MLX raises nearly anything on damaged headers
         raise DamagedFileError(f"not a whole safetensors file ({error})") from None
     expected = metadata.pop(_DIGEST, None)
@@ -249,6 +247,5 @@ def _shown(path: Path) -> str:
 
 
 def _bytes_of(array: mx.array) -> memoryview:
-    with device_lock:
-        flat: Any = mx.contiguous(array).reshape(-1).view(mx.uint8)
-        return memoryview(flat)
+    flat: Any = mx.contiguous(array).reshape(-1).view(mx.uint8)
+    return memoryview(flat)

@@ -1,51 +1,24 @@
-"""A conversation: questions and answers in turn, each picture encoded once.
+"""A conversation: questions and answers in turn, each image encoded once.
 
 Every question is a whole prompt of all turns so far; that it costs only what is new
-comes from the model's caches, so a conversation may be branched, taken back or saved
+comes from the engine's caches, so a conversation may be branched, taken back or saved
 without a thought about them.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self, Unpack
 
 from .chat_file import Script, Turn, read_script, write_script
-from .generation.generate import GenerationResult, TextStream
-from .generation.prepared import Prepared
-from .images.decode import ImageSource
-from .images.image import Lap, Picture
-from .options import GenerationOptions
-from .text.tokenizer import ChatTokenizer, Message, question
+from .device.thread import device_thread
+from .engine import Engine
+from .generation.result import GenerationResult
+from .generation.text_stream import TextStream
+from .options import Options
+from .request import Images, Request
+from .text.prompt import Message
 from .timings import Stopwatch
-
-
-class Answerer(Protocol):
-    """What a conversation needs of a model; FastVLM is one."""
-
-    tokenizer: ChatTokenizer
-
-    def open_picture(
-        self, image: ImageSource | Picture, options: GenerationOptions, lap: Lap
-    ) -> Picture:
-        """A picture that several requests may use."""
-
-    def prepare(
-        self,
-        messages: Sequence[Message],
-        images: Sequence[Picture],
-        options: GenerationOptions,
-        lap: Lap,
-    ) -> Prepared:
-        """A request that can no longer be refused."""
-
-    def answer(
-        self,
-        request: Prepared,
-        watch: Stopwatch,
-        on_result: Callable[[GenerationResult], None],
-    ) -> TextStream:
-        """Its answer, as it is written."""
 
 
 class Chat:
@@ -57,32 +30,33 @@ class Chat:
     >>> chat.ask("what shape is in the image?").text
     'circle'
 
-    One person's: not to be used from several threads at a time.
+    It is one person's: not to be used by several threads at the same time.
     """
 
     def __init__(
         self,
-        model: Answerer,
+        engine: Engine,
         system: str | None,
         options: Mapping[str, Any],
         turns: Sequence[Turn] = (),
     ) -> None:
-        self._model = model
+        self._engine = engine
         self._options = dict(options)
         self._turns = list(turns)
         self.system = system
 
+    def __repr__(self) -> str:
+        images = sum(len(turn.pictures) for turn in self._turns)
+        return f"<Chat of {len(self._turns)} turns and {images} images>"
+
     def ask(
-        self,
-        text: str,
-        image: ImageSource | Sequence[ImageSource] | None = None,
-        **options: Any,
+        self, text: str, image: Images = None, **options: Unpack[Options]
     ) -> GenerationResult:
         """Ask the next question, and wait for the whole answer.
 
         Args:
-            text: the question; `<image>` in it places this turn's pictures.
-            image: new pictures, as for `FastVLM.generate`; earlier ones stay.
+            text: the question; `<image>` in it places this turn's images.
+            image: new images, as for `FastVLM.generate`; earlier ones stay.
             **options: the fields of GenerationOptions, for this answer only.
 
         Raises:
@@ -92,10 +66,7 @@ class Chat:
         return self.stream(text, image, **options).result
 
     def stream(
-        self,
-        text: str,
-        image: ImageSource | Sequence[ImageSource] | None = None,
-        **options: Any,
+        self, text: str, image: Images = None, **options: Unpack[Options]
     ) -> TextStream:
         """Ask the next question, and read the answer as it is written.
 
@@ -103,21 +74,28 @@ class Chat:
         `close`, with as much of it as was read.
         """
         watch = Stopwatch()
-        chosen = GenerationOptions.of(**{**self._options, **options})
-        asked = question(text, len(listed(image)))
+        chosen: dict[str, Any] = {**self._options, **options}
+        asked = Request(text, image, **chosen)
+        _ = asked.messages  # an empty question opens no image
         new = tuple(
-            self._model.open_picture(each, chosen, watch.lap) for each in listed(image)
+            self._engine.open_image(each, asked.options, watch.lap)
+            for each in asked.images
         )
-        shown = [picture for turn in self._turns for picture in turn.pictures]
-        messages = [*self._messages(), asked]
-        request = self._model.prepare(messages, [*shown, *new], chosen, watch.lap)
+        shown = [image for turn in self._turns for image in turn.pictures]
+        request = Request(
+            text,
+            [*shown, *new],
+            system=self.system,
+            history=self._history(),
+            **chosen,
+        )
 
         def join(result: GenerationResult) -> None:
             if result.text or result.finish_reason != "cancelled":
                 ids = self._faithful_ids(result)
                 self._turns.append(Turn(text, new, result.text, ids))
 
-        return self._model.answer(request, watch, join)
+        return self._engine.stream(request, join, watch)
 
     @property
     def history(self) -> tuple[Turn, ...]:
@@ -130,31 +108,32 @@ class Chat:
 
     def branch(self) -> Self:
         """Another conversation that begins with all that was said in this one."""
-        return type(self)(self._model, self.system, self._options, self._turns)
+        return type(self)(self._engine, self.system, self._options, self._turns)
 
     def reset(self) -> None:
         """Begin anew, under the same system prompt."""
         self._turns.clear()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the conversation to a file, with its pictures as the model saw them.
+        """Write the conversation to a file, with its images as the model saw them.
 
         Raises:
             WriteError: the file cannot be written.
         """
-        write_script(Path(path), Script(self.system, self.history))
+        script = Script(self.system, self.history)
+        device_thread.run(lambda: write_script(Path(path), script))
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Go on with a conversation that `save` wrote, in place of this one.
+        """Replace this conversation by one that `save` wrote.
 
         Raises:
             CacheError: the file is missing or damaged; this one stays as it was.
         """
-        script = read_script(Path(path))
+        script = device_thread.run(lambda: read_script(Path(path)))
         self.system, self._turns = script.system, list(script.turns)
 
-    def _messages(self) -> list[Message]:
-        messages = [] if self.system is None else [Message("system", self.system)]
+    def _history(self) -> list[Message]:
+        messages = []
         for turn in self._turns:
             messages.append(Message("user", turn.text, images=len(turn.pictures)))
             answer = Message("assistant", turn.answer, token_ids=turn.token_ids)
@@ -163,14 +142,5 @@ class Chat:
 
     def _faithful_ids(self, result: GenerationResult) -> tuple[int, ...] | None:
         """The answer's tokens, unless its text is only a part of theirs."""
-        whole = self._model.tokenizer.decode(result.token_ids) == result.text
+        whole = self._engine.tokenizer.decode(result.token_ids) == result.text
         return result.token_ids if whole else None
-
-
-def listed(
-    image: ImageSource | Sequence[ImageSource] | None,
-) -> Sequence[ImageSource]:
-    """Pictures as a caller may give them: none, one or several."""
-    if image is None:
-        return []
-    return image if isinstance(image, list | tuple) else [image]  # type: ignore[list-item]

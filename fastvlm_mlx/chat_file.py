@@ -1,7 +1,7 @@
 """A conversation in a file: its turns, and its pictures as the model saw them.
 
-safetensors: pixels of each picture (uint8, of `Look.shape`), and the turns as JSON in
-the metadata. The original pictures are not needed to go on, and the KV is not in it.
+safetensors: pixels of each image (uint8, of `Preprocessing.shape`), and the turns as
+JSON in the metadata. The original images are not needed to go on; the KV is not kept.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ import numpy as np
 from .atomic_file import DamagedFileError, read_arrays, write_arrays
 from .device.backend import mx
 from .errors import CacheError, WriteError
-from .images.image import Look, Picture
+from .images.image import OpenedImage
+from .images.preprocessing import Preprocessing
 
 _FORMAT = "fastvlm-mlx chat 1"
 
@@ -26,7 +27,7 @@ class Turn:
     """A question with its pictures, and the answer."""
 
     text: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[OpenedImage, ...]
     answer: str
     token_ids: tuple[int, ...] | None  # the answer's, if its text came from them
 
@@ -115,10 +116,10 @@ def _turn_from_json(told: dict[str, Any], pixels: Iterator[Any]) -> Turn:
     return Turn(told["text"], tuple(pictures), told["answer"], token_ids)
 
 
-def _picture(pixels: Any, look: dict[str, Any]) -> Picture:
+def _picture(pixels: Any, look: dict[str, Any]) -> OpenedImage:
     """Pixels as they were prepared: anything else would not be what was seen."""
     height, width = look["size"]
-    seen = Look(
+    seen = Preprocessing(
         (height, width),
         look["mode"],
         look.get("exact") is True,
@@ -126,4 +127,4 @@ def _picture(pixels: Any, look: dict[str, Any]) -> Picture:
     )
     if getattr(pixels, "shape", None) != seen.shape or pixels.dtype != np.uint8:
         raise ValueError("a picture is missing or not of its size")
-    return Picture.of_pixels(pixels, seen)
+    return OpenedImage.of_pixels(pixels, seen)

@@ -1,62 +1,57 @@
-"""FastVLM, what a person holds: a picture and a question in, an answer out."""
+"""The engine: a loaded model, and the way of a request through it.
 
+open (any thread: options, prompt and images checked) → answer (the scheduler: images
+encoded, prompt read, tokens generated). Whatever asks questions is a client of it.
+"""
+
+import asyncio
 import functools
-import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
 
-from .batch import Batch, Given
 from .caches.caches import Caches, CacheStats
-from .caches.kv import check_bits
 from .caches.model_digest import model_identity
 from .caches.prefix_file import read_prefix, write_prefix
-from .caches.prefixes import EMPTY, Prefix
-from .chat import Chat, listed
-from .config import FastVLMConfig
-from .device import backend, blas
-from .device.backend import device_lock, mx
+from .config import GROUP_SIZES, FastVLMConfig
 from .device.memory import prefill_step
-from .errors import CacheError, PromptError
-from .generation.generate import (
-    GenerationResult,
-    TextStream,
-    generate_step,
-    make_sampler,
-)
-from .generation.prefill import Reading
-from .generation.prepared import Opened, Prepared
-from .images import resolution as dial
-from .images.decode import ImageSource, PictureFile, read_file, upright_size
+from .device.thread import device_thread
+from .errors import CacheError, OptionError, PromptError
+from .generation.prepared import Opened
+from .generation.result import Answer, GenerationResult
+from .generation.sampling import make_sampler
+from .generation.text_stream import AsyncTextStream, Outlet, TextStream
+from .images import resolution
+from .images.decode import ImageSource, read_file, upright_size
+from .images.decode import PictureFile as ImageFile
 from .images.encoder import ImageEncoder
-from .images.image import Lap, Look, Picture, Pictures
+from .images.image import ImageOpener, OpenedImage
+from .images.preprocessing import Preprocessing
 from .model.fastvlm import FastVLMModel
-from .model_folder import load_config
 from .options import GenerationOptions
-from .planning import budget
-from .planning import memory_plan as plan
-from .request import Outcome
-from .resolve import EMBEDDED, resolve
-from .text.tokenizer import ChatTokenizer, Message, Prompt, question
-from .timings import Stopwatch
-from .weights import load_model
+from .planning import budget, memory_plan
+from .planning.memory_plan import MemoryPlan, Work
+from .request import Image, Request
+from .scheduling.scheduled import ScheduledRequest, Slots
+from .scheduling.scheduler import Scheduler
+from .text.prompt import Prompt
+from .text.tokenizer import ChatTokenizer
+from .timings import Lap, Stopwatch
 
-_log = logging.getLogger(__name__)
+MOST_RUNNING = 16
+"""Answers that run at the same time, those of batches not counted."""
 
-Images: TypeAlias = ImageSource | Sequence[ImageSource] | None
-Looked: TypeAlias = tuple[ImageSource | PictureFile | Picture, Look]
+OnResult = Callable[[GenerationResult], None]
 
 
-class FastVLM:
-    """A loaded model. `fastvlm_mlx.load` makes one.
+class Engine:
+    """A loaded model, what it remembers, and the scheduler that answers.
 
-    It may be used from several threads; they take turns on the device.
-
-    >>> vlm = fastvlm_mlx.load("nano")
-    >>> vlm.generate("shape.png", "what color is the circle?").text
-    'red'
+    Args:
+        model: its weights are in memory.
+        cache_bytes: memory for what requests may share; None is a share of it all.
+        cache_folder: where encoded images outlive the process.
+        memory_limit: bytes that the model and all its work may take.
     """
 
     def __init__(
@@ -67,202 +62,208 @@ class FastVLM:
         *,
         cache_bytes: int | None = None,
         cache_folder: Path | None = None,
-        memory_limit: int | str | None = None,
+        memory_limit: int,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
-        limit = budget.memory_limit(memory_limit)
-        self._machine = budget.this_machine(model.embed_dtype, limit)
-        self._weights_bytes = model.weights_bytes
         self.caches = Caches(cache_bytes, cache_folder, lambda: self._encoder_identity)
-        self._pictures = Pictures()
         self.encoder = ImageEncoder(model, self.caches.features, self._views_together)
-        backend.configure()
+        self.scheduler = Scheduler(model, self.encoder, self.caches, memory_limit)
+        self._images = ImageOpener()
+        self._machine = budget.this_machine(model.embed_dtype, memory_limit)
+        self._weights_bytes = model.weights_bytes
+        self._slots = Slots(MOST_RUNNING)
+        self._end_tokens = {
+            token: tokenizer.token_text(token) for token in config.eos_token_ids
+        }
 
-    def generate(
-        self,
-        image: Images,
-        prompt: str,
-        *,
-        system: str | None = None,
-        **options: Any,
-    ) -> GenerationResult:
-        """Answer a question, whole.
+    # --- a request opened: any thread, no arrays ----------------------------------
+
+    def open(self, request: Request, lap: Lap = lambda _: None) -> Opened[OpenedImage]:
+        """Check a request and open its images.
+
+        Whatever can be wrong with it is found here; images are decoded last.
 
         Args:
-            image: a path, bytes, a PIL image or a NumPy array; a list of them; or
-                None for text alone. Pictures stand where the prompt says `<image>`,
-                or before it.
-            prompt: the question.
-            system: replaces the checkpoint's system prompt.
-            **options: the fields of GenerationOptions. `resolution` may also be one
-                number or a text such as "512x768", "auto" or "auto:1536", `stop` one
-                string.
+            lap: called with the name of each part of Timings that ends.
 
         Raises:
             FastVLMError: see `fastvlm_mlx.errors`.
         """
-        return self.stream(image, prompt, system=system, **options).result
-
-    def stream(
-        self,
-        image: Images,
-        prompt: str,
-        *,
-        system: str | None = None,
-        **options: Any,
-    ) -> TextStream:
-        """Answer a question as it is written; arguments as in `generate`.
-
-        Pictures are read, and their encoding is on its way, when this returns; the
-        prefill begins with the first piece of text that is asked for.
-        """
-        mx.reset_peak_memory()
-        chosen = GenerationOptions.of(**options)
-        sources = listed(image)
-        watch = Stopwatch()
-        messages = [] if system is None else [Message("system", system)]
-        messages.append(question(prompt, len(sources)))
-        return self.answer(self.prepare(messages, sources, chosen, watch.lap), watch)
-
-    def prepare(
-        self,
-        messages: Sequence[Message],
-        images: Sequence[ImageSource | Picture],
-        options: GenerationOptions,
-        lap: Lap = lambda _: None,
-    ) -> Prepared:
-        """Check a request and encode those of its pictures that are not known yet.
-
-        Whatever can be wrong with it is found here; pictures are opened last.
-
-        Args:
-            messages: the turns so far; the model answers next.
-            images: the pictures of all turns, in order.
-            lap: called with the name of each part of Timings that ends.
-        """
-        opened = self.open_request(messages, images, options, lap)
-        prefix = self.known_prefix(opened)
-        missing = opened.pictures_after(prefix)
-        encoded = self.encoder.encode(missing, options.use_cache, lap)
-        return opened.prepared(prefix, encoded)
-
-    def open_request(
-        self,
-        messages: Sequence[Message],
-        images: Sequence[ImageSource | Picture],
-        options: GenerationOptions,
-        lap: Lap = lambda _: None,
-    ) -> Opened:
-        """The part of `prepare` that needs no model; several threads may be at it."""
-        dial.check(self.config, options)
-        looked = [self._looked(image, options) for image in images]
-        looks = [look for _, look in looked]
-        prompt = self._build(messages, looks, options)
+        options = request.options
+        resolution.check(self.config, options)
+        chosen = [self._chosen(image, options) for image in request.images]
+        looks = [look for _, look in chosen]
+        lengths = [resolution.positions(self.config, look) for look in looks]
+        prompt = self.tokenizer.build(request.messages, lengths)
+        self._check_cache(prompt, options)
+        step = self._prefill_step(len(prompt), options)
+        memory = self._check_memory(len(prompt), looks, options, step)
         lap("tokenize")
-        pictures = [self._open(source, look, lap) for source, look in looked]
-        inputs = [dial.image_input(self.config.vision_config, look) for look in looks]
-        return Opened(prompt, options, tuple(pictures), tuple(inputs))
+        images = tuple(
+            self._opened(image, look, options, lap) for image, look in chosen
+        )
+        vision = self.config.vision_config
+        infos = tuple(resolution.image_info(vision, look) for look in looks)
+        return Opened(prompt, options, images, infos, memory, step)
 
-    def known_prefix(self, opened: Opened) -> Prefix:
-        """The beginning that was read before; the last position is always read."""
-        if not opened.options.use_cache:
-            return EMPTY
-        return self.caches.prefixes.find(opened.keys[:-1])
+    def open_image(
+        self, image: Image, options: GenerationOptions, lap: Lap = lambda _: None
+    ) -> OpenedImage:
+        """An image, known by its digest, that several requests may use."""
+        return self._opened(*self._chosen(image, options), options, lap)
+
+    def _chosen(
+        self, image: Image, options: GenerationOptions
+    ) -> "tuple[Image | ImageFile, Preprocessing]":
+        """An image and its preprocessing; its file is read if its size decides."""
+        if isinstance(image, OpenedImage):
+            return image, image.look
+        source: ImageSource | ImageFile = image
+        size = None
+        if resolution.depends_on_picture(options):
+            source = read_file(image) or image  # what is measured is what is decoded
+            size = upright_size(source)
+        look = resolution.choose_look(self.config, options, size)
+        resolution.positions(self.config, look)  # no image is opened to be refused
+        return source, look
+
+    def _opened(
+        self,
+        source: Image | ImageFile,
+        look: Preprocessing,
+        options: GenerationOptions,
+        lap: Lap,
+    ) -> OpenedImage:
+        """An image with its pixels in memory, unless it was encoded before."""
+        image = source
+        if not isinstance(image, OpenedImage):
+            image = self._images.open(image, look, lap)
+        known = options.reads_cache and image.digest in self.caches.features
+        if not known:
+            image.pixels(lap)
+        return image
+
+    def _check_cache(self, prompt: Prompt, options: GenerationOptions) -> None:
+        check_group_size(options, self.config.text_config.head_width)
+        if options.max_kv_size is not None and len(prompt) > options.max_kv_size:
+            raise PromptError(
+                f"The prompt takes {len(prompt)} positions; max_kv_size keeps "
+                f"{options.max_kv_size}. Raise it or shorten the prompt."
+            )
+
+    def _prefill_step(self, positions: int, options: GenerationOptions) -> int:
+        text, item_bytes = self.config.text_config, self.model.embed_dtype.size
+        return options.prefill_step or prefill_step(text, positions, item_bytes)
+
+    def _check_memory(
+        self,
+        positions: int,
+        looks: Sequence[Preprocessing],
+        options: GenerationOptions,
+        step: int,
+    ) -> MemoryPlan:
+        """Refuse what takes too much; images are encoded one after another."""
+        most = min(positions + options.max_tokens, self.config.max_length)
+        text = Work(None, most, prefill_step=step)
+        works = {replace(text, resolution=e.size, views=e.views) for e in looks}
+        plans = [
+            memory_plan.check(self.config, self._weights_bytes, work, self._machine)
+            for work in works or {text}
+        ]
+        return replace(plans[0], encode=max(plan.encode for plan in plans))
+
+    def _views_together(self, look: Preprocessing) -> int:
+        """Views of an image that may be encoded at a time."""
+        work = Work(look.size, 0, views=look.views)
+        return memory_plan.views_together(
+            self.config, self._weights_bytes, work, self._machine
+        )
+
+    # --- answers ------------------------------------------------------------------
 
     def answer(
         self,
-        request: Prepared,
-        watch: Stopwatch | None = None,
-        on_result: Callable[[GenerationResult], None] = lambda _: None,
-    ) -> TextStream:
-        """Answer a request that is ready, as it is written."""
-        watch = watch or Stopwatch()
-        reading = Reading(self.model, self.caches.prefixes, request)
-        return TextStream(
-            _timed(self._tokens(request, reading, watch), watch),
-            request.prompt,
-            self.tokenizer,
-            self.config,
-            request.options,
-            watch.timings,
-            reused=len(request.prefix),
-            images=request.images,
-            on_finish=reading.finish,
-            on_result=on_result,
-        )
-
-    def open_picture(
-        self,
-        image: ImageSource | Picture,
-        options: GenerationOptions,
-        lap: Lap = lambda _: None,
-    ) -> Picture:
-        """A picture, known by its digest, that several requests may use."""
-        return self._open(*self._looked(image, options), lap)
-
-    def chat(self, system: str | None = None, **options: Any) -> Chat:
-        """Begin a conversation.
+        opened: Opened[OpenedImage],
+        outlet: Outlet,
+        seconds: dict[str, float],
+        slots: Slots | None = None,
+    ) -> Callable[[], None]:
+        """Have a request answered; any thread may call this, and it never waits.
 
         Args:
-            system: replaces the checkpoint's system prompt.
-            **options: the fields of GenerationOptions, for every answer.
-        """
-        GenerationOptions.of(**options)
-        return Chat(self, system, options)
-
-    def batch(self, requests: Iterable[Given], *, batch_size: int = 8) -> list[Outcome]:
-        """Answer many requests together; each answer is what it would be alone.
-
-        >>> asked = [Request("What is this?", name) for name in names]
-        >>> [outcome.text for outcome in vlm.batch(asked)]
-
-        Args:
-            requests: `Request`s, or mappings of their arguments.
-            batch_size: answers that grow at a time.
+            outlet: where the answer is put, by the thread that computes.
+            seconds: what its parts have taken, by their names in Timings.
+            slots: places that it shares with others, where nobody waits for single
+                tokens; None is one of this engine's, for an answer that streams.
 
         Returns:
-            One outcome per request, in the order asked. A request that is refused or
-            fails has its error there, and the others go on.
-
-        Raises:
-            OptionError: `batch_size` is not a whole number at least 1.
+            How to cancel it: a call that never waits either.
         """
-        outcomes = self.batch_as_finished(requests, batch_size=batch_size)
-        return sorted(outcomes, key=lambda outcome: outcome.index)
+        room = self.config.max_length - len(opened.prompt)
+        most = min(opened.options.max_tokens, room)
+        decoder = self.tokenizer.stream_decoder()
+        return self.scheduler.add(
+            ScheduledRequest(
+                opened,
+                Answer(opened, most, decoder, self._end_tokens),
+                make_sampler(opened.options, self.config.text_config.vocab_size),
+                most,
+                outlet,
+                slots or self._slots,
+                slots is None,
+                seconds,
+            )
+        )
 
-    def batch_as_finished(
-        self, requests: Iterable[Given], *, batch_size: int = 8
-    ) -> Iterator[Outcome]:
-        """As `batch`, but each outcome when it is there; `index` says whose it is.
+    def stream(
+        self,
+        request: Request,
+        on_result: OnResult = lambda _: None,
+        watch: Stopwatch | None = None,
+    ) -> TextStream:
+        """Open a request and have it answered, to be read by any thread."""
+        watch = watch or Stopwatch()
+        opened = self.open(request, watch.lap)
+        return TextStream.begin(
+            lambda outlet: self.answer(opened, outlet, watch.seconds), on_result
+        )
 
-        Requests are taken as there is room, so they may be without end. In the
-        timings of a result the times of work done for several requests at once
-        count in full for each, and waiting for a place does not count.
-        """
-        return Batch(self, batch_size).run(requests)
+    async def astream(self, request: Request) -> AsyncTextStream:
+        """As `stream`, to be read by the event loop; another thread opens images."""
+        watch = Stopwatch()
+        opened = await asyncio.to_thread(self.open, request, watch.lap)
+        return AsyncTextStream.begin(
+            lambda outlet: self.answer(opened, outlet, watch.seconds)
+        )
+
+    # --- what is remembered -------------------------------------------------------
 
     @property
     def cache_stats(self) -> CacheStats:
-        """What earlier requests left behind, and how often it served."""
+        """What earlier requests left, and how often it was used."""
         return self.caches.stats(self.encoder.encoded)
 
-    def save_prompt_cache(self, path: str | os.PathLike[str]) -> None:
+    def save_prompt_cache(self, path: Path) -> None:
         """Write the prompt used last, read by the model, to a file.
 
         Raises:
             WriteError: the file cannot be written.
         """
-        write_prefix(Path(path), self.caches.prefixes.last(), self.identity)
+        identity = self.identity
+        device_thread.run(
+            lambda: write_prefix(path, self.caches.prefixes.last(), identity)
+        )
 
-    def load_prompt_cache(self, path: str | os.PathLike[str]) -> None:
+    def load_prompt_cache(self, path: Path) -> None:
         """Take up what `save_prompt_cache` wrote; prompts may then begin with it.
 
         Raises:
             CacheError: the file is missing, damaged or of another model.
         """
-        prefix, room = read_prefix(Path(path), self.identity), self.caches.prefixes
+        identity, room = self.identity, self.caches.prefixes
+        prefix = device_thread.run(lambda: read_prefix(path, identity))
         if prefix.nbytes > room.max_bytes:
             raise CacheError(
                 f"{path} holds a prompt of {len(prefix)} positions, too large for the "
@@ -274,166 +275,25 @@ class FastVLM:
     @functools.cached_property
     def identity(self) -> str:
         """A digest over the whole model; a second per gigabyte."""
-        return model_identity(self.config, [self.model])
+        return device_thread.run(lambda: model_identity(self.config, [self.model]))
 
     @functools.cached_property
     def _encoder_identity(self) -> str:
         parts = [self.model.vision_tower, self.model.mm_projector]
-        return model_identity(self.config, parts)
-
-    def _check_cache(self, prompt: Prompt, options: GenerationOptions) -> None:
-        text = self.config.text_config
-        check_bits(options, text.head_width)
-        if options.max_kv_size is not None and len(prompt) > options.max_kv_size:
-            raise PromptError(
-                f"The prompt takes {len(prompt)} positions; max_kv_size keeps "
-                f"{options.max_kv_size}. Raise it or shorten the prompt."
-            )
-
-    def _check_memory(
-        self,
-        prompt: Prompt,
-        looks: Sequence[Look],
-        options: GenerationOptions,
-    ) -> None:
-        """Refuse what takes too much; pictures are encoded one after another."""
-        positions = min(len(prompt) + options.max_tokens, self.config.max_length)
-        step = self._prefill_step(len(prompt), options)
-        talk = plan.Work(None, positions, prefill_step=step)
-        works = {replace(talk, resolution=e.size, views=e.views) for e in looks}
-        for work in works or {talk}:
-            plan.check(self.config, self._weights_bytes, work, self._machine)
-
-    def _views_together(self, look: Look) -> int:
-        """Views of a picture that may be encoded at a time."""
-        work = plan.Work(look.size, 0, views=look.views)
-        return plan.views_together(
-            self.config, self._weights_bytes, work, self._machine
-        )
-
-    def _prefill_step(self, positions: int, options: GenerationOptions) -> int:
-        text, item_bytes = self.config.text_config, self.model.embed_dtype.size
-        return options.prefill_step or prefill_step(text, positions, item_bytes)
-
-    def _build(
-        self,
-        messages: Sequence[Message],
-        looks: Sequence[Look],
-        options: GenerationOptions,
-    ) -> Prompt:
-        """The prompt, its pictures counted but not yet opened."""
-        lengths = [dial.positions(self.config, look) for look in looks]
-        prompt = self.tokenizer.build(messages, lengths)
-        self._check_cache(prompt, options)
-        self._check_memory(prompt, looks, options)
-        return prompt
-
-    def _looked(
-        self, image: ImageSource | Picture, options: GenerationOptions
-    ) -> Looked:
-        """A picture and how it is looked at; its file is read if its size decides."""
-        if isinstance(image, Picture):
-            return image, image.look
-        source: ImageSource | PictureFile = image
-        size = None
-        if dial.depends_on_picture(options):
-            source = read_file(image) or image  # what is measured is what is decoded
-            size = upright_size(source)
-        look = dial.choose_look(self.config, options, size)
-        dial.positions(self.config, look)  # no picture is opened to be refused
-        return source, look
-
-    def _open(
-        self, source: ImageSource | PictureFile | Picture, look: Look, lap: Lap
-    ) -> Picture:
-        if isinstance(source, Picture):
-            return source
-        return self._pictures.open(source, look, lap)
-
-    def _tokens(
-        self, request: Prepared, reading: Reading, watch: Stopwatch
-    ) -> Iterator[int]:
-        options, positions = request.options, len(request.prompt)
-        text = self.config.text_config
-        max_tokens = min(options.max_tokens, self.config.max_length - positions)
-        cache, inputs_embeds = reading.begin(max_tokens)
-
-        def when_scheduled() -> None:
-            watch.lap("prefill")
-            self.encoder.wait(request.encoded.values(), watch.lap)
-            reading.keep_prompt()
-
-        yield from generate_step(
-            self.model,
-            inputs_embeds,
-            cache,
-            make_sampler(options, text.vocab_size),
-            max_tokens,
-            prefill_step=self._prefill_step(positions, options),
-            on_scheduled=when_scheduled,
-            between_steps=reading.shrink,
-        )
+        return device_thread.run(lambda: model_identity(self.config, parts))
 
 
-def _timed(tokens: Iterator[int], watch: Stopwatch) -> Iterator[int]:
-    """Pass tokens on and note how long each was waited for."""
-    part = "prefill"
-    while True:
-        watch.resume()  # the caller's own time is not the model's
-        try:
-            with device_lock:
-                token = next(tokens)
-        except StopIteration:
-            return
-        watch.lap(part)
-        yield token
-        part = "decode"
-
-
-def load(
-    model: str | os.PathLike[str] = EMBEDDED,
-    *,
-    revision: str | None = None,
-    dtype: str | None = None,
-    cache_bytes: int | None = None,
-    cache_folder: str | os.PathLike[str] | None = None,
-    memory_limit: int | str | None = None,
-) -> FastVLM:
-    """Load a model.
-
-    Args:
-        model: "nano", the small model inside this package; a folder; or a hub id such
-            as "apple/FastVLM-0.5B". A PyTorch checkpoint is converted on first use.
-        revision: branch, tag or commit of a hub id.
-        dtype: "float32", "bfloat16" or "float16"; None picks the backend's own.
-        cache_bytes: memory for what requests may share, pictures and prompts; None
-            is 5/64 of the memory, 0 keeps nothing.
-        cache_folder: where encoded pictures outlive the process.
-        memory_limit: what the model and its work may take, in bytes or as a text such
-            as "6GB"; None is FASTVLM_MLX_MEMORY_LIMIT, or all that arrays may take.
-            A model that does not fit is refused before its weights are read, and a
-            request before its pictures are opened.
+def check_group_size(options: GenerationOptions, head_width: int) -> None:
+    """Refuse groups of quantized keys and values that heads do not divide into.
 
     Raises:
-        FastVLMError: see `fastvlm_mlx.errors`.
+        OptionError: says which size would do.
     """
-    slow = blas.hint()
-    if slow:
-        _log.warning(slow)
-    folder = resolve(model, revision)
-    config = load_config(folder)
-    tokenizer = ChatTokenizer(folder, config)
-    limit = budget.memory_limit(memory_limit)
-
-    def check(model: FastVLMModel) -> None:
-        machine = budget.this_machine(model.embed_dtype, limit)
-        plan.check(config, model.weights_bytes, plan.LEAST_WORK, machine)
-
-    return FastVLM(
-        load_model(folder, dtype, limit, check),
-        tokenizer,
-        config,
-        cache_bytes=cache_bytes,
-        cache_folder=None if cache_folder is None else Path(cache_folder),
-        memory_limit=limit,
-    )
+    size = options.kv_group_size
+    if options.kv_bits is not None and head_width % size:
+        fitting = [str(each) for each in GROUP_SIZES if head_width % each == 0]
+        choice = f"choose {' or '.join(fitting)}, or " if fitting else ""
+        raise OptionError(
+            f"kv_group_size is {size}; the model's heads are {head_width} wide, which "
+            f"is no multiple of it: {choice}leave kv_bits out."
+        )

@@ -8,6 +8,7 @@
     * OptionError      an argument outside its range
     * CacheError       a saved prompt or conversation that cannot be taken up
     * MemoryBudgetError  a model or request that takes more memory than there is
+    * DeviceError      a process in which nothing can be computed (any more)
     * HubError         a model that could not be downloaded
     * JobError         a batch on disk that cannot be read or gone on with
     * WriteError       a folder or file that could not be written
@@ -70,6 +71,10 @@ class CacheError(FastVLMError):
 
 class MemoryBudgetError(FastVLMError):
     """A model or request that takes more memory than there is."""
+
+
+class DeviceError(FastVLMError):
+    """A process in which nothing can be computed: forked after a load, or ending."""
 
 
 class HubError(FastVLMError):

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from .atomic_file import Lock, lock
-from .engine import FastVLM
 from .errors import FastVLMError, JobError, WriteError
+from .fastvlm import FastVLM
 from .request import Outcome, Request
+from .timings import Progress, unreported
 
 PICTURE_SUFFIXES = frozenset(
     ".avif .bmp .gif .heic .heif .jp2 .jpeg .jpg .png .tif .tiff .webp".split()
@@ -29,9 +30,6 @@ _MOST_COMPLAINTS = 5
 
 _FIRST_BYTES = b'{"id": '
 """How every line of answers begins: a cut-off line is known by it."""
-
-Progress = Callable[[int, int], None]
-"""Called with the lines done and their total."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def run_job(
     output: Path,
     *,
     batch_size: int,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = unreported,
 ) -> JobReport:
     """Answer what has no line in `output` yet, a line each, in the order of finishing.
 

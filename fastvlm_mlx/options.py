@@ -1,14 +1,18 @@
 """What a caller may choose about one answer, checked once."""
 
+import contextlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from .config import GROUP_SIZES, IMAGE_MODES, ImageMode
 from .errors import OptionError
+
+_PLAIN: dict[type, Callable[[Any], Any]] = {Integral: int, Real: float}
+"""What numbers become: MLX takes no others, such as NumPy's."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,30 @@ class Auto:
     """A resolution chosen for each picture by its size ("auto", "auto:1536")."""
 
     at_most: int | None = None  # pixels of a side; None is the largest trained with
+
+
+class Options(TypedDict, total=False):
+    """The fields of GenerationOptions, as a caller may write them."""
+
+    max_tokens: int
+    stop: str | Sequence[str]
+    temperature: float
+    top_p: float
+    min_p: float
+    top_k: int
+    seed: int | None
+    resolution: int | str | tuple[int, int] | list[int] | Auto | None
+    max_visual_tokens: int | None
+    keep_aspect: bool
+    anyres: bool
+    image_mode: ImageMode | None
+    exact_pixels: bool
+    use_cache: bool | Literal["read"]
+    prefill_step: int | None
+    max_kv_size: int | None
+    kv_bits: Literal[4, 8] | None
+    kv_group_size: Literal[32, 64, 128]
+    quantized_kv_start: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +71,8 @@ class GenerationOptions:
     image_mode: ImageMode | None = None  # None is the checkpoint's own
     exact_pixels: bool = False  # decode even the largest JPEG in full
 
-    use_cache: bool = True  # take up what earlier requests encoded and read
+    # take up what earlier requests left and leave one's own; "read" leaves nothing
+    use_cache: bool | Literal["read"] = True
     prefill_step: int | None = None  # positions at a time; None is by the memory
     max_kv_size: int | None = None  # positions kept; a longer answer forgets its start
     kv_bits: int | None = None  # keys and values in 8 or 4 bits; None keeps them
@@ -65,6 +94,7 @@ class GenerationOptions:
     def _check_looking(self) -> None:
         if self.resolution is not None and not isinstance(self.resolution, Auto):
             self._require("resolution", tuple, _are_sides, "(height, width) in pixels")
+            object.__setattr__(self, "resolution", tuple(map(int, self.resolution)))
         if self.image_mode is not None:
             modes = " or ".join(IMAGE_MODES)
             self._require("image_mode", str, lambda mode: mode in IMAGE_MODES, modes)
@@ -97,7 +127,8 @@ class GenerationOptions:
             )
 
     def _check_memory(self) -> None:
-        self._require("use_cache", bool, lambda _: True, "True or False")
+        if self.use_cache != "read":
+            self._require("use_cache", bool, lambda _: True, 'True, False or "read"')
         for name in ("prefill_step", "max_kv_size"):
             if getattr(self, name) is not None:
                 self._require(name, Integral, lambda n: n >= 1, "at least 1")
@@ -116,19 +147,35 @@ class GenerationOptions:
                 "expected one of them: a window cannot be quantized."
             )
 
+    @property
+    def reads_cache(self) -> bool:
+        """Whether what earlier requests encoded and read may be taken up."""
+        return self.use_cache is not False
+
+    @property
+    def fills_cache(self) -> bool:
+        """Whether what this request encodes and reads is kept for later ones."""
+        return self.use_cache is True
+
     def _require(
         self, name: str, kind: type, holds: Callable[[Any], bool], expected: str
     ) -> None:
         value = getattr(self, name)
+        if kind in _PLAIN and isinstance(value, kind):
+            with contextlib.suppress(OverflowError):  # a fraction beyond any float
+                value = _PLAIN[kind](value)
         if not isinstance(value, kind) or not holds(value):
             whole = "a whole number " if kind is Integral else ""
-            raise OptionError(f"{name} is {value!r}; expected {whole}{expected}.")
+            found = getattr(self, name)
+            raise OptionError(f"{name} is {found!r}; expected {whole}{expected}.")
+        object.__setattr__(self, name, value)
 
     @classmethod
-    def of(cls, **given: Any) -> Self:
+    def of(cls, **options: Unpack[Options]) -> Self:
         """From what a caller writes: `stop` may be one string, and `resolution` one
         number or a text such as "512x768", "auto" or "auto:1536".
         """
+        given: dict[str, Any] = {**options}
         known = option_names()
         unknown = sorted(given.keys() - known)
         if unknown:
@@ -139,7 +186,7 @@ class GenerationOptions:
         stop, resolution = given.get("stop"), given.get("resolution")
         if isinstance(stop, str | list):
             given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-        if isinstance(resolution, int | str):
+        if isinstance(resolution, Integral | str):
             given["resolution"] = _dialled(str(resolution))
         elif isinstance(resolution, list):
             given["resolution"] = tuple(resolution)

@@ -10,6 +10,7 @@ from mlx.utils import tree_flatten
 from .config import FORMAT_VERSION, STAMP, FastVLMConfig, Packing
 from .device.backend import current, mx, pick_dtype
 from .device.memory import memory_size
+from .device.setup import configure
 from .errors import CheckpointError
 from .model.dequantize import prepare
 from .model.fastvlm import FastVLMModel
@@ -75,6 +76,7 @@ def _assemble(
     limit: int | None,
 ) -> FastVLMModel:
     """The network with its weights in their final shapes, none of them computed."""
+    configure()
     model = _build(config, weights)
     _check(model, weights, config, source)
     target = pick_dtype(dtype, config.fits_float16)

@@ -14,12 +14,15 @@ from PIL import Image, ImageDraw
 
 import fastvlm_mlx
 from convert import convert_checkpoint
+from fastvlm_mlx.device.setup import configure
 
 GOLDENS = Path(__file__).parent / "goldens"
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts
 # from one: those that are to be stopped would run for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+configure()  # tests of single operations load no model, which would do it
 
 # The same examples in every run, and no clock: the machine may be busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)

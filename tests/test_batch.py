@@ -12,19 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastvlm_mlx import (
-    FastVLM,
-    FastVLMError,
-    ImageError,
-    OptionError,
-    Outcome,
-    PromptError,
-    Request,
-    Timings,
-)
-from fastvlm_mlx.batch import fill_up
-from fastvlm_mlx.images.encoder import ENCODED_AT_ONCE
-from fastvlm_mlx.images.image import Look, Picture
+from fastvlm_mlx import FastVLM, FastVLMError, Outcome, Request
+from fastvlm_mlx.device.thread import device_thread
+from fastvlm_mlx.errors import ImageError, OptionError, PromptError
+from fastvlm_mlx.timings import Timings
 
 QUESTION = "What is in this picture?"
 MIXED = 500
@@ -35,7 +26,7 @@ Asked = dict[str, Any]
 @pytest.fixture
 def vlm(vlm: FastVLM) -> FastVLM:
     """The golden, knowing nothing of what was asked before."""
-    vlm.caches.clear()
+    vlm.engine.caches.clear()
     return vlm
 
 
@@ -115,7 +106,7 @@ def test_a_batch_answers_as_one_by_one(
     kinds = {each[2] if len(each) == 4 else each[0] for each in expected}
     assert kinds >= {"stop", "length", ImageError, OptionError, PromptError}
     for size in (1, 2, 4, 8):
-        vlm.caches.clear()
+        vlm.engine.caches.clear()
         outcomes = vlm.batch(requests, batch_size=size)
         assert [shown(outcome) for outcome in outcomes] == expected, size
 
@@ -126,7 +117,7 @@ def test_other_checkpoints(
 ) -> None:
     vlm, requests = load_golden(name), mixed(30, pictures)
     expected = [alone(vlm, asked) for asked in requests]
-    vlm.caches.clear()
+    vlm.engine.caches.clear()
     assert [shown(each) for each in vlm.batch(requests, batch_size=5)] == expected
 
 
@@ -160,7 +151,8 @@ def test_requests_are_taken_as_there_is_room(vlm: FastVLM) -> None:
             yield {"prompt": "Say it.", "max_tokens": 2}
 
     outcomes = vlm.batch_as_finished(endless(), batch_size=2)
-    assert [next(outcomes).index for _ in range(10)] == list(range(10))
+    found = {next(outcomes).index for _ in range(10)}
+    assert len(found) == 10 and found <= set(range(16))
     outcomes.close()  # type: ignore[attr-defined]
     assert taken < 20
 
@@ -202,12 +194,25 @@ def test_one_that_fails_fails_alone(vlm: FastVLM, picture: Image.Image) -> None:
         _ = outcomes[1].text
 
 
-def test_a_mistake_of_ours_is_not_hidden(
+def test_what_nobody_foresaw_is_the_outcome_of_its_request(
     vlm: FastVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vlm.tokenizer, "build", lambda *_: 1 / 0)
+    """And is not hidden: whoever wants the text gets the error."""
+    build = vlm.engine.tokenizer.build
+
+    def failing(messages: Any, lengths: Any) -> Any:
+        return 1 / 0 if messages[-1].text == "Fail." else build(messages, lengths)
+
+    monkeypatch.setattr(vlm.engine.tokenizer, "build", failing)
+    texts = ["Say it.", "Fail.", "Say it."]
+    outcomes = vlm.batch([Request(text, max_tokens=3) for text in texts])
+    assert [type(each.error) for each in outcomes] == [
+        type(None),
+        ZeroDivisionError,
+        type(None),
+    ]
     with pytest.raises(ZeroDivisionError):
-        vlm.batch([Request("Say it.")])
+        _ = outcomes[1].text
 
 
 def test_threads_end_with_the_run(vlm: FastVLM, picture: Image.Image) -> None:
@@ -274,15 +279,29 @@ def test_pictures_go_through_the_tower_together(
     vlm: FastVLM, pictures: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[int] = []
-    encode = vlm.model.encode_image
+    encode = vlm.engine.model.encode_image
     monkeypatch.setattr(
-        vlm.model,
+        vlm.engine.model,
         "encode_image",
         lambda pixels: runs.append(len(pixels)) or encode(pixels),  # type: ignore[func-returns-value]
     )
+    held = threading.Thread(target=device_thread.run, args=(_all_are_opened(vlm, 6),))
+    held.start()
     vlm.batch([Request(QUESTION, each, max_tokens=1) for each in pictures])
-    assert sum(runs) == len(pictures)
-    assert len(runs) == 1
+    held.join()
+    assert runs == [len(pictures)]
+
+
+def _all_are_opened(vlm: FastVLM, count: int) -> Callable[[], None]:
+    """Keep the device busy until that many requests have arrived."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 60
+        while len(vlm.engine.scheduler._arrived) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    return wait
 
 
 DIALS: tuple[Asked, ...] = (
@@ -307,27 +326,13 @@ def test_pictures_of_every_setting_in_one_batch(
         for dial in DIALS
     ]
     found = vlm.batch(asked, batch_size=7)
-    vlm.caches.clear()
+    vlm.engine.caches.clear()
     for outcome, each in zip(found, asked, strict=True):
         assert shown(outcome) == alone(vlm, each)
     results = [outcome.result for outcome in found if outcome.result]
     assert {result.image_tokens for result in results} > {4, 5, 6, 20}
     for result in results:
         assert sum(image.tokens for image in result.images) == result.image_tokens
-
-
-def unopened(name: str, side: int) -> Picture:
-    return Picture(name, Look((side, side), "pad"), None, None)
-
-
-def test_a_run_of_the_tower_is_filled_up_and_never_longer() -> None:
-    side = 256
-    most = ENCODED_AT_ONCE // side**2
-    ahead = [unopened(f"{n}", side) for n in range(40)] + [unopened("other", 64)]
-    chosen = fill_up({"first": unopened("first", side)}, ahead)
-    assert [each.digest for each in chosen] == ["first", *map(str, range(most - 1))]
-    full = {f"{n}": unopened(f"{n}", side) for n in range(most)}
-    assert len(fill_up(full, ahead)) == most
 
 
 # --- requests ---------------------------------------------------------------------

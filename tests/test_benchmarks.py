@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks import work
-from benchmarks.geometry import LANGUAGE_MODELS
 from benchmarks.graph import count, one_kernel_each
+from benchmarks.measuring import work
+from benchmarks.measuring.geometry import LANGUAGE_MODELS
 from benchmarks.peers import Peer, Unavailable
 from benchmarks.roofline import predict
 from fastvlm_mlx.config import FASTVITHD, TextConfig

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import fastvlm_mlx
-from fastvlm_mlx import FastVLM
+from fastvlm_mlx import FastVLM, Request
 from fastvlm_mlx.atomic_file import write_arrays
 from fastvlm_mlx.chat import Chat
 from fastvlm_mlx.device.backend import mx
@@ -20,7 +20,7 @@ from fastvlm_mlx.errors import (
     PromptError,
     WriteError,
 )
-from fastvlm_mlx.text.tokenizer import Message
+from fastvlm_mlx.text.prompt import Message
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -43,16 +43,15 @@ def shape(colour: tuple[int, int, int]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def as_one_prompt(vlm: FastVLM, chat: Chat, text: str, images: int) -> tuple[int, ...]:
+def as_one_prompt(vlm: FastVLM, chat: Chat, text: str) -> tuple[int, ...]:
     """The next answer, from all turns at once and without any cache."""
-    messages = []
+    messages: list[Message] = []
     for turn in chat.history:
         messages.append(Message("user", turn.text, images=len(turn.pictures)))
         messages.append(Message("assistant", turn.answer, token_ids=turn.token_ids))
-    messages.append(Message("user", text, images=images))
     pictures = [picture for turn in chat.history for picture in turn.pictures]
-    options = fastvlm_mlx.GenerationOptions(max_tokens=4, use_cache=False)
-    return vlm.answer(vlm.prepare(messages, pictures, options)).result.token_ids
+    request = Request(text, pictures, history=messages, max_tokens=4, use_cache=False)
+    return vlm.engine.stream(request).result.token_ids
 
 
 def test_nano_keeps_a_conversation() -> None:
@@ -84,7 +83,7 @@ def test_every_answer_is_that_of_the_whole_conversation(
         text = "Is <image> in <image>?" if images == 2 else f"Why {number}?"
         result = chat.ask(text, image=image)
         chat.undo()
-        expected = as_one_prompt(fresh, chat, text, 0) if not images else None
+        expected = as_one_prompt(fresh, chat, text) if not images else None
         assert expected in (None, result.token_ids)
         assert chat.ask(text, image=image).token_ids == result.token_ids
 
@@ -112,9 +111,11 @@ def test_an_answer_may_say_anything(fresh: FastVLM, said: str) -> None:
     ends = []
     for each in (said, "x"):
         turns = [Message("user", "Why?"), Message("assistant", each)]
-        built = fresh.tokenizer.build([*turns, Message("user", "And?")], [])
-        ends.append([built.token_ids.count(end) for end in fresh.config.eos_token_ids])
-        assert each in fresh.tokenizer.decode(built.token_ids)
+        built = fresh.engine.tokenizer.build([*turns, Message("user", "And?")], [])
+        ends.append(
+            [built.token_ids.count(end) for end in fresh.engine.config.eos_token_ids]
+        )
+        assert each in fresh.engine.tokenizer.decode(built.token_ids)
         assert built.image_spans == ()
     assert ends[0] == ends[1]
 
@@ -137,7 +138,7 @@ def test_branches_do_not_touch_each_other(fresh: FastVLM, chat: Chat) -> None:
         (other, "Is it blue?", second),
     ):
         each.undo()
-        assert as_one_prompt(fresh, each, text, 0) == result.token_ids
+        assert as_one_prompt(fresh, each, text) == result.token_ids
         assert result.reused_tokens > 20
     assert fresh.cache_stats.images_encoded == 1 + 2  # two of them without a cache
 

@@ -16,7 +16,7 @@ from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import FastVLMError, ImageError, OptionError, PromptError
 from fastvlm_mlx.images import image as picture_module
 from fastvlm_mlx.images.resize import prepare
-from fastvlm_mlx.text.tokenizer import Message
+from fastvlm_mlx.text.prompt import Message
 
 QUESTION = "What is in this picture?"
 SAMPLED: dict[str, Any] = {"temperature": 1.0, "max_tokens": 12}
@@ -36,12 +36,14 @@ def likeliest(logits: mx.array) -> int:
 
 def embeds_by_hand(vlm: FastVLM, prompt: str, images: list[Image.Image]) -> mx.array:
     """The prompt with its pictures, each step spelled out."""
-    size = vlm.config.vision_config.image_size
+    size = vlm.engine.config.vision_config.image_size
     values = [mx.array(prepare(image, size, "pad")) / 255 for image in images]
-    projected = [vlm.model.project(vlm.model.encode_image(v[None])) for v in values]
+    projected = [
+        vlm.engine.model.project(vlm.engine.model.encode_image(v[None])) for v in values
+    ]
     lengths = [each.shape[1] for each in projected]
-    built = vlm.tokenizer.build([Message("user", prompt, len(images))], lengths)
-    embeds = np.array(vlm.model.embed(built.token_ids))
+    built = vlm.engine.tokenizer.build([Message("user", prompt, len(images))], lengths)
+    embeds = np.array(vlm.engine.model.embed(built.token_ids))
     for (start, length), picture in zip(built.image_spans, projected, strict=True):
         embeds[0, start : start + length] = np.array(picture[0])
     return mx.array(embeds)
@@ -53,8 +55,8 @@ def greedy_by_hand(
     """An answer without cache, stream or options."""
     embeds, tokens = embeds_by_hand(vlm, prompt, images), list[int]()
     for _ in range(count):
-        tokens.append(likeliest(vlm.model(embeds)))
-        embeds = mx.concatenate([embeds, vlm.model.embed(tokens[-1:])], axis=1)
+        tokens.append(likeliest(vlm.engine.model(embeds)))
+        embeds = mx.concatenate([embeds, vlm.engine.model.embed(tokens[-1:])], axis=1)
     return tokens
 
 
@@ -70,7 +72,7 @@ def test_an_answer_equals_the_one_by_hand(
     expected = greedy_by_hand(vlm, QUESTION, [picture], 16)
     assert list(result.token_ids) == expected[: len(result.token_ids)]
     ended = expected[len(result.token_ids) :][:1]
-    assert ended == [] or ended[0] in vlm.config.eos_token_ids
+    assert ended == [] or ended[0] in vlm.engine.config.eos_token_ids
 
 
 @pytest.mark.parametrize("prompt", ["<image> and <image>?", QUESTION])
@@ -103,7 +105,7 @@ def test_the_first_logits_equal_those_by_hand(
 ) -> None:
     images = [picture, other]
     found = first_logits(vlm, images, QUESTION)
-    expected = vlm.model(embeds_by_hand(vlm, QUESTION, images))[:, -1]
+    expected = vlm.engine.model(embeds_by_hand(vlm, QUESTION, images))[:, -1]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -111,13 +113,13 @@ def test_the_model_sees_bytes_divided_by_255(
     vlm: FastVLM, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[mx.array] = []
-    encode = vlm.model.encode_image
+    encode = vlm.engine.model.encode_image
 
     def spy(pixel_values: mx.array) -> mx.array:
         seen.append(pixel_values)
         return encode(pixel_values)
 
-    monkeypatch.setattr(vlm.model, "encode_image", spy)
+    monkeypatch.setattr(vlm.engine.model, "encode_image", spy)
     vlm.generate(picture, QUESTION, resolution="128x192", max_tokens=1, use_cache=False)
     expected = prepare(picture, (128, 192), "pad")[None] / np.float32(255)
     assert np.array_equal(np.array(seen[0]), expected)
@@ -242,7 +244,7 @@ def test_a_stop_string_ends_the_answer(vlm: FastVLM, picture: Image.Image) -> No
 def test_an_end_token_ends_the_answer(
     vlm: FastVLM, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end = vlm.config.eos_token_ids[-1]
+    end = vlm.engine.config.eos_token_ids[-1]
     monkeypatch.setattr(
         engine, "make_sampler", lambda *_: lambda logits: mx.array([end])
     )
@@ -302,10 +304,11 @@ def test_time_before_a_stream_is_read_is_nobodys(
     vlm: FastVLM, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller who waits before reading has not waited for the model."""
-    clock = 0.0
-    monkeypatch.setattr(time, "perf_counter", lambda: clock)
     stream = vlm.stream(picture, QUESTION, max_tokens=2)
-    clock = 1000.0
+    while vlm.engine.scheduler.running or vlm.engine.scheduler.preparing:
+        time.sleep(0.001)
+    clock = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + 1000)
     assert stream.result.timings.time_to_first_token < 1000
 
 
@@ -369,7 +372,7 @@ def test_an_empty_prompt_is_refused(
 def test_an_unknown_option_names_the_known_ones(vlm: FastVLM) -> None:
     message = "unknown option max_new_tokens; expected anyres, exact_pixels, .*"
     with pytest.raises(OptionError, match=message):
-        vlm.generate(None, QUESTION, max_new_tokens=5)
+        vlm.generate(None, QUESTION, max_new_tokens=5)  # type: ignore[call-arg]
 
 
 def test_options_are_checked_before_the_picture_is_opened(vlm: FastVLM) -> None:
@@ -400,7 +403,7 @@ def test_every_dtype_answers(
     converted_golden: Callable[[str], Path], picture: Image.Image, dtype: str
 ) -> None:
     vlm = fastvlm_mlx.load(converted_golden("apple-train"), dtype=dtype)
-    assert str(vlm.model.embed_dtype).endswith(dtype)
+    assert str(vlm.engine.model.embed_dtype).endswith(dtype)
     result = vlm.generate(picture, QUESTION, max_tokens=3)
     assert len(result.token_ids) == 3 or result.finish_reason == "stop"
 

@@ -16,7 +16,8 @@ import pytest
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.fastvlm import FastVLMModel
 from fastvlm_mlx.model_folder import load_config
-from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
+from fastvlm_mlx.text.prompt import Message
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from fastvlm_mlx.weights import load_model
 from tests.parity import runtime
 from tests.parity.runtime import Array, relative_error

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from fastvlm_mlx import FastVLM, FastVLMError, JobError, WriteError
+from fastvlm_mlx import FastVLM, FastVLMError
+from fastvlm_mlx.errors import JobError, WriteError
 from fastvlm_mlx.jobs import (
     AnswerFile,
     JobReport,

@@ -13,17 +13,14 @@ import pytest
 from PIL import Image
 
 import fastvlm_mlx
-from fastvlm_mlx import FastVLM, engine
+from fastvlm_mlx import FastVLM, Request, engine
 from fastvlm_mlx.caches.kv import is_plain
-from fastvlm_mlx.caches.prefixes import PrefixCache
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CacheError, OptionError, PromptError
-from fastvlm_mlx.generation import generate as generate_module
-from fastvlm_mlx.generation.prefill import Reading
+from fastvlm_mlx.generation import decode as decode_module
 from fastvlm_mlx.images import image as picture_module
 from fastvlm_mlx.model.language import KVCache
-from fastvlm_mlx.text.tokenizer import Message, question
-from fastvlm_mlx.timings import Stopwatch
+from fastvlm_mlx.text.prompt import Message
 
 Open = Callable[..., FastVLM]
 Asked = tuple[list[Any], str]
@@ -117,7 +114,7 @@ def test_working_ahead_as_a_gpu_does_changes_nothing(
     fresh: FastVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the caches are one token further when an answer is closed or ends."""
-    monkeypatch.setattr(generate_module, "runs_ahead", lambda: True)
+    monkeypatch.setattr(decode_module, "runs_ahead", lambda: True)
     picture = noise(1)
     for count, text in itertools.product((1, 2, 5), QUESTIONS):
         asked: Asked = ([picture], text)
@@ -125,7 +122,7 @@ def test_working_ahead_as_a_gpu_does_changes_nothing(
         for _ in range(count):
             next(stream, None)
         stream.close()
-        kept = fresh.caches.prefixes.last()
+        kept = fresh.engine.caches.prefixes.last()
         assert len(kept) == kept.states[0][0].shape[2]
         result = fresh.generate(*asked, max_tokens=9)
         assert result.token_ids == uncached(fresh, asked, max_tokens=9)
@@ -169,7 +166,7 @@ def test_the_next_question_reads_only_what_is_new(fresh: FastVLM) -> None:
     first = fresh.generate(picture, QUESTIONS[0], max_tokens=2)
     second = fresh.generate(picture, QUESTIONS[2], max_tokens=2)
     assert first.reused_tokens == 0
-    at = fresh.tokenizer.build(*_one_picture(QUESTIONS[2])).image_spans[0][0]
+    at = fresh.engine.tokenizer.build(*_one_picture(QUESTIONS[2])).image_spans[0][0]
     assert second.reused_tokens >= at + PICTURE_POSITIONS
     assert second.timings.encode < first.timings.encode
     stats = fresh.cache_stats
@@ -177,13 +174,13 @@ def test_the_next_question_reads_only_what_is_new(fresh: FastVLM) -> None:
 
 
 def _one_picture(text: str) -> tuple[list[Message], list[int]]:
-    return [question(text, 1)], [PICTURE_POSITIONS]
+    return [Message("user", text, images=1)], [PICTURE_POSITIONS]
 
 
 def test_pictures_share_the_system_prompt(fresh: FastVLM) -> None:
     fresh.generate(noise(1), QUESTIONS[0], max_tokens=1)
     other = fresh.generate(noise(2), QUESTIONS[0], max_tokens=1)
-    at = fresh.tokenizer.build(*_one_picture(QUESTIONS[0])).image_spans[0][0]
+    at = fresh.engine.tokenizer.build(*_one_picture(QUESTIONS[0])).image_spans[0][0]
     assert other.reused_tokens == at
     assert fresh.cache_stats.images_encoded == 2
 
@@ -246,7 +243,7 @@ def test_a_cancelled_answer_leaves_its_prompt(fresh: FastVLM) -> None:
 def test_an_answer_that_failed_leaves_nothing_of_itself(
     fresh: FastVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, decode = ([noise(1)], QUESTIONS[0]), fresh.model.decode
+    asked, decode = ([noise(1)], QUESTIONS[0]), fresh.engine.model.decode
     steps = itertools.count()
 
     def failing(*given: Any) -> mx.array:
@@ -254,40 +251,40 @@ def test_an_answer_that_failed_leaves_nothing_of_itself(
             raise MemoryError
         return decode(*given)
 
-    monkeypatch.setattr(fresh.model, "decode", failing)
+    monkeypatch.setattr(fresh.engine.model, "decode", failing)
     stream = fresh.stream(*asked, max_tokens=10)
     with pytest.raises(MemoryError):
         list(stream)
     assert stream.result.finish_reason == "cancelled"
-    monkeypatch.setattr(fresh.model, "decode", decode)
+    monkeypatch.setattr(fresh.engine.model, "decode", decode)
     prompt = stream.result.prompt_tokens
-    assert len(fresh.caches.prefixes.last()) == prompt
+    assert len(fresh.engine.caches.prefixes.last()) == prompt
     assert fresh.generate(*asked, max_tokens=10).token_ids == uncached(
         fresh, asked, max_tokens=10
     )
 
 
-def test_a_picture_that_could_not_be_encoded_is_forgotten(
+def test_an_image_that_could_not_be_encoded_is_forgotten(
     fresh: FastVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU the failure comes only when the picture is waited for."""
+    """On a GPU the failure comes only when the image is waited for."""
     asked: Asked = ([noise(1)], QUESTIONS[0])
     expected = uncached(fresh, asked, max_tokens=4)
-    stream = fresh.stream(*asked, max_tokens=4)
-    assert len(fresh.caches.features) == 1
-
     evaluate = mx.eval
 
     def failing(*arrays: object) -> None:
-        if isinstance(arrays[0], list):  # pictures are waited for together
+        if isinstance(arrays[0], list):  # images are waited for together
+            assert len(fresh.engine.caches.features) == 1
             raise RuntimeError("out of memory")
         evaluate(*arrays)
 
     with monkeypatch.context() as patch:
         patch.setattr(mx, "eval", failing)
+        stream = fresh.stream(*asked, max_tokens=4)
         with pytest.raises(RuntimeError, match="out of memory"):
             list(stream)
-    assert len(fresh.caches.features) == len(fresh.caches.prefixes) == 0
+    caches = fresh.engine.caches
+    assert len(caches.features) == len(caches.prefixes) == 0
     assert fresh.generate(*asked, max_tokens=4).token_ids == expected
 
 
@@ -336,11 +333,11 @@ def variants(count: int) -> list[tuple[Any, dict[str, Any]]]:
 
 def kv_of(vlm: FastVLM, image: Any, settings: dict[str, Any]) -> bytes:
     """Ask, then take what the model holds of the picture, to the bit."""
-    options = fastvlm_mlx.GenerationOptions.of(max_tokens=1, **settings)
-    request = vlm.prepare([question("Why?", 1)], [image], options)
-    assert vlm.answer(request).result.token_ids
-    kept = vlm.caches.prefixes.find(request.keys)
-    assert kept.keys == request.keys
+    request = Request("Why?", image, max_tokens=1, **settings)
+    keys = vlm.engine.open(request).keys
+    assert vlm.engine.stream(request).result.token_ids
+    kept = vlm.engine.caches.prefixes.find(keys)
+    assert kept.keys == keys
     return b"".join(np.array(array).tobytes() for each in kept.states for array in each)
 
 
@@ -355,10 +352,10 @@ def test_a_thousand_pictures_that_differ_in_a_pixel_or_a_setting(
     vlm, fresh = open_model(cache_bytes=1 << 30), open_model()
     asked, expected = variants(1000), []
     fresh.generate(None, "Why?", max_tokens=1)
-    system = fresh.caches.prefixes.last()
+    system = fresh.engine.caches.prefixes.last()
     for each in asked:
-        fresh.caches.clear()
-        fresh.caches.prefixes.add(system)
+        fresh.engine.caches.clear()
+        fresh.engine.caches.prefixes.add(system)
         expected.append(kv_of(fresh, *each))
     assert len(set(expected)) == 1000
     vlm.generate(None, "Why?", max_tokens=1)
@@ -416,7 +413,7 @@ def test_a_known_file_of_a_forgotten_picture_is_decoded_again(
 ) -> None:
     asked: Any = ([picture_file], "Why?")
     expected = first_logits(fresh, asked)
-    fresh.caches.clear()
+    fresh.engine.caches.clear()
     assert np.abs(first_logits(fresh, asked) - expected).max() < 1e-5
     assert fresh.cache_stats.images_encoded == 2
 
@@ -444,11 +441,13 @@ def test_other_weights_share_no_folder(open_model: Open, tmp_path: Path) -> None
 
 def test_a_weight_that_changed_is_another_model(open_model: Open) -> None:
     one, other = open_model(), open_model()
-    assert one.identity == other.identity
-    bias = other.model.mm_projector.linear_2.bias
+    assert one.engine.identity == other.engine.identity
+    bias = other.engine.model.mm_projector.linear_2.bias
     other = open_model()
-    other.model.mm_projector.linear_2.bias = bias + 1
-    assert one.identity != other.identity
+    changed = bias + 1
+    mx.eval(changed)
+    other.engine.model.mm_projector.linear_2.bias = changed
+    assert one.engine.identity != other.engine.identity
 
 
 def test_a_saved_prompt_is_taken_up(open_model: Open, tmp_path: Path) -> None:
@@ -533,24 +532,18 @@ def test_the_room_is_taken_once(
 ) -> None:
     """A prompt and 300 tokens, more than mlx-lm's step of 256: nothing moves."""
     places: dict[bool, set[tuple[int, ...]]] = {True: set(), False: set()}
-    run = nano.model.prefill
+    run = nano.engine.model.hidden_states
 
     def spy(embeds: mx.array, cache: KVCache) -> mx.array:
-        logits = run(embeds, cache)
-        mx.eval(logits, [layer.state for layer in cache])
+        hidden = run(embeds, cache)
+        mx.eval(hidden, [layer.state for layer in cache])
         places[is_plain(cache)].add(tuple(buffers(cache)))
-        return logits
+        return hidden
 
-    monkeypatch.setattr(nano.model, "prefill", spy)
-    asked = nano.prepare(
-        [question(SHAPE[1], 1)],
-        SHAPE[0],
-        fastvlm_mlx.GenerationOptions(max_tokens=300, **options),
-    )
-    tokens = nano._tokens(
-        asked, Reading(nano.model, PrefixCache(0), asked), Stopwatch()
-    )
-    assert len(list(tokens)) == 300  # no end token is looked for here
+    monkeypatch.setattr(nano.engine.model, "hidden_states", spy)
+    monkeypatch.setattr(nano.engine, "_end_tokens", {})
+    result = nano.generate(SHAPE[0], SHAPE[1], max_tokens=300, **options)
+    assert len(result.token_ids) == 300
     moved = "kv_bits" in options  # once, into packed arrays
     assert [len(each) for each in places.values()] == [1, int(moved)] or (
         "max_kv_size" in options and places[True] == places[False]
@@ -570,7 +563,7 @@ def test_a_prompt_read_for_a_quantized_answer_serves_a_whole_one(nano: FastVLM) 
     """What is kept is never quantized and never cut, so anybody may go on from it."""
     expected = uncached(nano, SHAPE)
     prompt = nano.generate(*SHAPE, kv_bits=4).prompt_tokens
-    assert len(nano.caches.prefixes.last()) == prompt
+    assert len(nano.engine.caches.prefixes.last()) == prompt
     again = nano.generate(*SHAPE)
     assert (again.token_ids, again.reused_tokens) == (expected, prompt - 1)
 
@@ -578,13 +571,13 @@ def test_a_prompt_read_for_a_quantized_answer_serves_a_whole_one(nano: FastVLM) 
 def test_quantization_begins_where_it_is_told_to(
     nano: FastVLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, plain = nano.model.decode, dict[int, bool]()
+    run, plain = nano.engine.model.decode, dict[int, bool]()
 
     def spy(token: mx.array, cache: KVCache) -> mx.array:
         plain[cache[0].offset] = is_plain(cache)
         return run(token, cache)
 
-    monkeypatch.setattr(nano.model, "decode", spy)
+    monkeypatch.setattr(nano.engine.model, "decode", spy)
     asked = (np.zeros((64, 64, 3), np.uint8), "Describe the picture.")
     length = nano.generate(*asked, max_tokens=1).prompt_tokens
     assert not plain
@@ -599,7 +592,7 @@ def test_a_window_keeps_system_prompt_and_pictures(
     asked: Asked = ([noise(1)], QUESTIONS[3])
     whole = fresh.generate(*asked, max_tokens=40, use_cache=False)
     prompt = whole.prompt_tokens
-    run, caches = fresh.model.decode, list[KVCache]()
+    run, caches = fresh.engine.model.decode, list[KVCache]()
     first: list[np.ndarray[Any, Any]] = []
 
     def spy(token: mx.array, cache: KVCache) -> mx.array:
@@ -609,11 +602,11 @@ def test_a_window_keeps_system_prompt_and_pictures(
         caches.append(cache)
         return logits
 
-    monkeypatch.setattr(fresh.model, "decode", spy)
+    monkeypatch.setattr(fresh.engine.model, "decode", spy)
     window = prompt + 6
     result = fresh.generate(*asked, max_tokens=40, max_kv_size=window, use_cache=False)
     assert result.token_ids[:6] == whole.token_ids[:6]
-    kept = fresh.tokenizer.build(*_one_picture(QUESTIONS[3])).kept
+    kept = fresh.engine.open(Request(QUESTIONS[3], asked[0])).prompt.kept
     assert caches[-1][0].offset > window
     assert {cache[0].keys.shape[2] for cache in caches} == {window}
     assert np.array_equal(first[0][:, :, :kept], first[-1][:, :, :kept])

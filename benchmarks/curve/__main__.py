@@ -14,8 +14,8 @@ from benchmarks.curve.drawing import draw_curve
 from benchmarks.curve.latency import first_token_seconds
 from benchmarks.curve.pareto import Point, pareto_front
 from benchmarks.curve.setting import Setting
-from benchmarks.drawable import require_matplotlib
-from benchmarks.harness import machine, report
+from benchmarks.measuring.drawable import require_matplotlib
+from benchmarks.measuring.harness import machine, report
 from fastvlm_mlx import load
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     scored = read_accuracies(arguments.accuracies, arguments.precision, arguments.tasks)
     vlm = load(arguments.model)
     settings = [each.setting for each in scored]
-    stride = vlm.config.vision_config.stride
+    stride = vlm.engine.config.vision_config.stride
     require_fit(settings, stride)
     times = first_token_seconds(vlm, settings, arguments.runs)
     points = [

@@ -7,7 +7,7 @@ the file is left out, since it depends on the file. Tiles are encoded one after 
 from collections.abc import Sequence
 
 from benchmarks.curve.setting import Setting
-from benchmarks.harness import Job, time_in_turn
+from benchmarks.measuring.harness import Job, time_in_turn
 from fastvlm_mlx import FastVLM
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.fastvlm import FastVLMModel
@@ -18,7 +18,9 @@ def first_token_seconds(
     vlm: FastVLM, settings: Sequence[Setting], runs: int
 ) -> list[float]:
     """Medians of runs taken in turn, after one to warm up."""
-    jobs = {str(setting): first_token_job(vlm.model, setting) for setting in settings}
+    jobs = {
+        str(setting): first_token_job(vlm.engine.model, setting) for setting in settings
+    }
     times = time_in_turn(jobs, runs)
     return [times[str(setting)] for setting in settings]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.drawable import require_matplotlib
+from benchmarks.measuring.drawable import require_matplotlib
 from benchmarks.nano import tasks
 from benchmarks.nano.accuracy import Accuracy
 from benchmarks.nano.answering import answer_scenes

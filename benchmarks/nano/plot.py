@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drawable import require_matplotlib
+from benchmarks.measuring.drawable import require_matplotlib
 
 HISTORY, PLOT = "history.jsonl", "history.png"
 LOSSES = ("cell_loss", "answer_loss")

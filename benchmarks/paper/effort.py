@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from benchmarks.harness import Job
+from benchmarks.measuring.harness import Job
 
 
 @dataclass(frozen=True)

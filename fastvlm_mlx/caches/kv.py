@@ -8,12 +8,9 @@ arrays are values, so no two requests ever write into the same one.
 Shapes: H key-value heads, P positions, K head dimension.
 """
 
-from ..config import GROUP_SIZES
 from ..device.backend import mx
-from ..errors import OptionError
 from ..model.language import KVCache
 from ..model.lazy_mlx_lm import mlx_lm
-from ..options import GenerationOptions
 
 LayerStates = tuple[tuple[mx.array, mx.array], ...]
 """Keys and values of each layer, (1, H, P, K) both."""
@@ -66,34 +63,14 @@ def is_plain(cache: KVCache) -> bool:
     return type(cache[0]) is mlx_lm("models.cache").KVCache
 
 
-def check_bits(options: GenerationOptions, head_dim: int) -> None:
-    """Refuse groups that heads do not divide into.
-
-    Raises:
-        OptionError: says which size would.
-    """
-    size = options.kv_group_size
-    if options.kv_bits is not None and head_dim % size:
-        fitting = [str(each) for each in GROUP_SIZES if head_dim % each == 0]
-        choice = f"choose {' or '.join(fitting)}, or " if fitting else ""
-        raise OptionError(
-            f"kv_group_size is {size}; the model's heads are {head_dim} wide, which "
-            f"is no multiple of it: {choice}leave kv_bits out."
-        )
-
-
-def quantize_from(cache: KVCache, options: GenerationOptions) -> KVCache:
-    """Caches in few bits, once they hold `quantized_kv_start` positions.
+def quantize_from(cache: KVCache, first: int, group_size: int, bits: int) -> KVCache:
+    """Caches in few bits, once they hold `first` positions.
 
     The room stays what it was, since the unused part is quantized with the rest.
     """
-    if options.kv_bits is None or not is_plain(cache):
+    if not is_plain(cache) or positions_in(cache) < first:
         return cache
-    if positions_in(cache) < options.quantized_kv_start:
-        return cache
-    return [
-        layer.to_quantized(options.kv_group_size, options.kv_bits) for layer in cache
-    ]
+    return [layer.to_quantized(group_size, bits) for layer in cache]
 
 
 def rotate(cache: KVCache, keep: int) -> KVCache:

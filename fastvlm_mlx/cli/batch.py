@@ -21,7 +21,7 @@ from .arguments import (
 from .terminal import FAILURE, OK, ProgressBar, say
 
 if TYPE_CHECKING:
-    from ..engine import FastVLM
+    from ..fastvlm import FastVLM
     from ..jobs import JobReport, Task
 
 _JSONL = (".jsonl", ".ndjson")
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace, model: str) -> "FastVLM":
-    from ..engine import load
+    from ..fastvlm import load
 
     return load(
         model,

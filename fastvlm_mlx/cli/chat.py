@@ -23,8 +23,8 @@ from .terminal import answer, is_conversation, read_line, remark, report
 from .typed_images import check_image, image_source, leading_images, looks_like_image
 
 if TYPE_CHECKING:
-    from ..engine import FastVLM
-    from ..generation.generate import GenerationResult
+    from ..fastvlm import FastVLM
+    from ..generation.result import GenerationResult
 
 HELP = """\
 /image PATH   show an image with the next question; a file dragged here does the same
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     images = [image_source(typed) for typed in [*arguments.image, *arguments.words]]
     for image in images:
         check_image(image)
-    from ..engine import load
+    from ..fastvlm import load
 
     vlm = load(
         model_name(arguments),

@@ -89,9 +89,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Refuse what is wrong before a model is fetched and loaded; then answer."""
     from ..batch import check_size
-    from ..engine import load
     from ..evaluate.run import Run, evaluate
     from ..evaluate.tasks import find_task
+    from ..fastvlm import load
     from ..options import GenerationOptions
 
     task = find_task(arguments.task)

@@ -24,9 +24,10 @@ from .terminal import answer, answer_json, read_bytes, read_input, remark, say
 from .typed_images import STDIN, image_source, refuse_folder, split_words
 
 if TYPE_CHECKING:
-    from ..generation.generate import GenerationResult, TextStream
+    from ..generation.result import GenerationResult
+    from ..generation.text_stream import TextStream
     from ..images.decode import ImageSource, PictureFile
-    from ..images.resize import Fit
+    from ..images.preprocessing import Fit
     from ..options import GenerationOptions
 
 DEFAULT_QUESTION = "Describe the picture."
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         say("no image was given; --image PATH shows one")
     folder = resolve(model_name(arguments), arguments.revision)
     # All imports before the thread: one that is interrupted would leave it waiting.
-    from ..engine import load
+    from ..fastvlm import load
 
     sources = _opened_ahead(images, folder, options)
     vlm = load(

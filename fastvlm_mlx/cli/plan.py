@@ -87,7 +87,7 @@ def _config(arguments: argparse.Namespace) -> "FastVLMConfig":
 
 
 def _work(arguments: argparse.Namespace, config: "FastVLMConfig") -> "Work":
-    from ..images.image import ANYRES_VIEWS
+    from ..images.preprocessing import ANYRES_VIEWS
     from ..options import parse_resolution
     from ..planning.memory_plan import usual_work
 

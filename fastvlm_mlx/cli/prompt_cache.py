@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..paths import expanded
 
 if TYPE_CHECKING:
-    from ..engine import FastVLM
+    from ..fastvlm import FastVLM
 
 
 @contextlib.contextmanager

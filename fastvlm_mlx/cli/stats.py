@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..caches.caches import CacheStats
-    from ..generation.generate import GenerationResult
-    from ..images.resolution import ImageInput
+    from ..generation.result import GenerationResult
+    from ..images.preprocessing import ImageInfo
 
 
 def answer_stats(result: "GenerationResult") -> str:
@@ -46,7 +46,7 @@ def cache_stats(stats: "CacheStats") -> str:
     )
 
 
-def _looked_at(image: "ImageInput") -> str:
+def _looked_at(image: "ImageInfo") -> str:
     """The resolution of one picture, and what it came to."""
     height, width = image.resolution
     views = f" in {image.views} views" if image.views > 1 else ""

@@ -1,30 +1,19 @@
 """Which device runs the arrays, what it computes in, and its one-time settings.
 
-Every module that uses MLX comes after this one, so that OpenBLAS is in place
-before `mlx.core` on Linux.
+Importing this module changes nothing of the process; `device/setup.py` does.
 """
 
-import functools
-import sys
-import threading
 from typing import Literal
 
-from . import blas
-from . import malloc as heap
+import mlx.core as mx
 
-blas.load()  # must precede the first import of mlx.core in the process
-
-import mlx.core as mx  # noqa: E402
-
-from ..errors import OptionError  # noqa: E402
+from ..errors import OptionError
 
 __all__ = [
     "DTYPES",
     "Backend",
     "architecture",
-    "configure",
     "current",
-    "device_lock",
     "emulates_bfloat16",
     "mx",
     "pick_dtype",
@@ -46,10 +35,6 @@ def current() -> Backend:
     if mx.default_device().type == mx.cpu:
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
-
-
-if sys.platform == "linux" and current() == "cpu":
-    heap.keep()  # for the whole process, so before the first large array
 
 
 _WITHOUT_BFLOAT16 = ("applegpu_g13", "applegpu_g14")
@@ -102,29 +87,3 @@ def runs_ahead() -> bool:
     it would come before this one.
     """
     return current() != "cpu"
-
-
-device_lock = threading.RLock()
-"""Held around work on arrays, so that requests of several threads take turns.
-
-MLX's streams belong to threads: an array that is not computed yet cannot be computed
-by another one. So whoever lets go of the lock has set all of its work going.
-"""
-
-
-_CACHE_SHARE = 8
-"""One part in so many of the GPU's memory is for freed buffers. MLX would keep them for
-reuse almost without bound, at the cost of other programs; this much holds those of one
-encode at 1024x1024 in half precision on the smallest Mac (`fastvlm-mlx plan`)."""
-
-
-@functools.cache
-def configure() -> None:
-    """Set MLX's limits on Metal; once, since each call costs tens of ms.
-
-    Without a wired limit macOS may page weights out between tokens.
-    """
-    if current() == "metal":
-        size = int(mx.device_info()["max_recommended_working_set_size"])
-        mx.set_wired_limit(size)
-        mx.set_cache_limit(size // _CACHE_SHARE)

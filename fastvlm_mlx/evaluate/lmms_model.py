@@ -5,7 +5,7 @@ from typing import Any
 
 from lmms_eval.api.model import lmms
 
-from ..engine import load
+from ..fastvlm import load
 from ..request import Request
 
 _LONGEST = 1024

@@ -8,18 +8,19 @@ them, so that another scorer needs no other answers.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..atomic_file import write_text
-from ..engine import FastVLM
 from ..errors import PromptError, WriteError
+from ..fastvlm import FastVLM
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
 from ..options import Auto, GenerationOptions
 from ..request import Outcome, Request
+from ..timings import Progress, unreported
 from .comparison import Conditions, beside_paper
 from .paper import paper_row
 from .questions import Question, Questions
@@ -27,9 +28,6 @@ from .summary import Judged, summarize
 from .task import Task
 
 ANSWERS, RECORDS, SUMMARY = "answers.jsonl", "records.jsonl", "summary.json"
-
-Progress = Callable[[int, int], None]
-"""Called with the questions answered and their total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ class Run:
     model: str
     options: Mapping[str, Any]
     batch_size: int = 8
-    progress: Progress = lambda done, total: None
+    progress: Progress = unreported
 
 
 def evaluate(run: Run, questions: Questions, out: Path) -> dict[str, Any]:
@@ -108,7 +106,7 @@ def _lines(run: Run, questions: Questions) -> dict[int, Line]:
     data = [questions.table.digest()]
     if questions.pictures is not None:
         data.append(questions.pictures.digest())
-    decisive = [run.vlm.identity, data, asdict(_options(run, questions))]
+    decisive = [run.vlm.engine.identity, data, asdict(_options(run, questions))]
     return {q.row: Line(q.row, {}, _digest(decisive, q)) for q in questions.listed}
 
 
@@ -162,7 +160,7 @@ def _score(task: Task, answer: str, truth: Any) -> float:
 def _summary(
     run: Run, questions: Questions, judged: Sequence[Judged]
 ) -> dict[str, Any]:
-    config, task = run.vlm.config, questions.task
+    config, task = run.vlm.engine.config, questions.task
     options, here = _options(run, questions), _conditions(run, questions)
     found = summarize(task, judged)
     row = paper_row([run.model, config.source])
@@ -172,7 +170,7 @@ def _summary(
         "paper": beside_paper(task, found["score"], row, here),
         "model": run.model,
         "model_source": config.source,
-        "model_identity": run.vlm.identity,
+        "model_identity": run.vlm.engine.identity,
         "resolution": here.resolution and list(here.resolution),
         "image_mode": here.image_mode,
         "bits": here.bits,
@@ -186,7 +184,7 @@ def _summary(
 
 
 def _conditions(run: Run, questions: Questions) -> Conditions:
-    config, options = run.vlm.config, _options(run, questions)
+    config, options = run.vlm.engine.config, _options(run, questions)
     quantized, size = config.quantization, options.resolution
     dials = {"keep_aspect": options.keep_aspect, "anyres": options.anyres}
     return Conditions(

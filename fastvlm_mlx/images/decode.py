@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import ImageError
-from .resize import Fit, Pixels, covering, framed, prepare
+from .preprocessing import Fit
+from .resize import Pixels, covering, framed, prepare
 
 ImageSource: TypeAlias = (
     str

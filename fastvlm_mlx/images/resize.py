@@ -8,21 +8,16 @@ here; the model's input is them divided by 255. Nothing here knows of files or t
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..config import ImageMode
 from ..errors import OptionError
+from .preprocessing import TILES, Fit
 
 Pixels: TypeAlias = NDArray[np.uint8]
-Fit: TypeAlias = ImageMode | Literal["stretch"]
-"""How a picture comes to fill a frame; "stretch" is for a frame of nearly its shape."""
-
-TILES = 2
-"""AnyRes cuts a picture into so many rows and columns (FastVLM, arXiv 2412.13303)."""
 
 _STRIPE_BYTES = 1 << 20
 """Memory for the rows padded at a time: no frame of the original's size is built."""

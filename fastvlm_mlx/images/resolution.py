@@ -4,28 +4,15 @@ Pure arithmetic on the picture's size. Shapes: (H, W) in pixels.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..config import LONGEST_FRAME, FastVLMConfig, VisionConfig
 from ..errors import ConfigError, OptionError, PromptError
 from ..options import Auto, GenerationOptions
-from .image import Look
-from .resize import TILES, Fit
-
-Size = tuple[int, int]
+from .preprocessing import TILES, Fit, ImageInfo, Preprocessing, Size
 
 SMALLEST = 256
 """Where "auto" begins, unless training began lower."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageInput:
-    """How one picture of a prompt was looked at."""
-
-    resolution: Size  # (H, W) of each view
-    views: int  # 1, or with AnyRes the overview and its tiles
-    tokens: int  # visual tokens, of all views
-    outside_training: bool  # a size, a shape or views that training never saw
 
 
 def depends_on_picture(options: GenerationOptions) -> bool:
@@ -35,7 +22,7 @@ def depends_on_picture(options: GenerationOptions) -> bool:
 
 def choose_look(
     config: FastVLMConfig, options: GenerationOptions, picture: Size | None = None
-) -> Look:
+) -> Preprocessing:
     """How a picture is looked at.
 
     With `keep_aspect` the frame's longer side is the resolution, and its shorter one
@@ -70,7 +57,7 @@ def check(config: FastVLMConfig, options: GenerationOptions) -> None:
             positions(config, look)
 
 
-def positions(config: FastVLMConfig, look: Look) -> int:
+def positions(config: FastVLMConfig, look: Preprocessing) -> int:
     """Positions of a prompt that a picture takes, all views together.
 
     Raises:
@@ -86,7 +73,7 @@ def positions(config: FastVLMConfig, look: Look) -> int:
     return tokens
 
 
-def visual_tokens(config: VisionConfig, look: Look) -> int:
+def visual_tokens(config: VisionConfig, look: Preprocessing) -> int:
     """Visual tokens of a picture, all views together.
 
     Raises:
@@ -98,9 +85,9 @@ def visual_tokens(config: VisionConfig, look: Look) -> int:
         raise OptionError(str(error)) from None
 
 
-def image_input(config: VisionConfig, look: Look) -> ImageInput:
+def image_info(config: VisionConfig, look: Preprocessing) -> ImageInfo:
     """What a result says about a picture."""
-    return ImageInput(
+    return ImageInfo(
         resolution=look.size,
         views=look.views,
         tokens=visual_tokens(config, look),
@@ -110,7 +97,7 @@ def image_input(config: VisionConfig, look: Look) -> ImageInput:
 
 def _largest_useful(
     config: FastVLMConfig, options: GenerationOptions, auto: Auto, picture: Size
-) -> Look:
+) -> Preprocessing:
     """The least resolution that shows every pixel, or the largest in the budget."""
     vision, budget = config.vision_config, options.max_visual_tokens
     enough, sides = _useful_side(config, options, picture), list[int]()
@@ -167,9 +154,9 @@ def _useful_side(
 
 def _look(
     config: FastVLMConfig, options: GenerationOptions, size: Size, picture: Size | None
-) -> Look:
+) -> Preprocessing:
     mode: Fit = options.image_mode or config.image_mode
-    look = Look(size, mode, options.exact_pixels, options.anyres)
+    look = Preprocessing(size, mode, options.exact_pixels, options.anyres)
     visual_tokens(config.vision_config, look)  # a wrong resolution is refused here
     if options.keep_aspect and picture is not None:
         size, mode = _frame(config.vision_config, max(size), picture)
@@ -191,6 +178,6 @@ def _frame(config: VisionConfig, longer: int, picture: Size) -> tuple[Size, Fit]
     return size, "stretch" if nearest >= least else "pad"
 
 
-def _described(look: Look) -> str:
+def _described(look: Preprocessing) -> str:
     views = f" in {look.views} views" if look.anyres else ""
     return f"{look.size[0]}x{look.size[1]}{views}"

@@ -44,7 +44,11 @@ class FastVLMModel(nn.Module):
     ) -> mx.array:
         """Logits of every position: (B, L, D) -> (B, L, V)."""
         hidden = language.hidden_states(self.language_model, inputs_embeds, cache)
-        return language.apply_head(self.language_model, hidden)
+        return self.head(hidden)
+
+    def pixel_values(self, pixels: mx.array) -> mx.array:
+        """Prepared pixels (B, H, W, 3) uint8 to what `encode_image` takes."""
+        return pixels.astype(self.embed_dtype) / 255
 
     def encode_image(self, pixel_values: mx.array) -> mx.array:
         """(B, H, W, 3) in [0, 1] -> image_features (B, N, vision hidden_size)."""
@@ -97,43 +101,20 @@ class FastVLMModel(nn.Module):
             parts.append(self.embed(token_ids[end:]))
         return mx.concatenate(parts, axis=1)
 
+    def hidden_states(self, inputs_embeds: mx.array, cache: KVCache) -> mx.array:
+        """Run every layer and fill the cache: (B, L, D) -> (B, L, D), normed."""
+        return language.hidden_states(self.language_model, inputs_embeds, cache)
+
+    def head(self, hidden: mx.array) -> mx.array:
+        """Hidden states to logits: (B, L, D) -> (B, L, V)."""
+        return language.apply_head(self.language_model, hidden)
+
     def prefill(self, inputs_embeds: mx.array, cache: KVCache) -> mx.array:
-        """Fill the cache with a prompt; logits of its last position, (1, V).
+        """Fill the cache with prompts; logits of the last position, (B, V).
 
         The head is the largest matrix of all and only one row of it is wanted.
         """
-        hidden = language.hidden_states(self.language_model, inputs_embeds, cache)
-        return language.apply_head(self.language_model, hidden[:, -1:])[:, -1]
-
-    def prefill_rows(
-        self,
-        inputs_embeds: mx.array,
-        lengths: Sequence[int],
-        cache: KVCache,
-        step: int,
-    ) -> mx.array:
-        """Fill the cache with prompts padded on the right; logits of each one's last.
-
-        Args:
-            inputs_embeds: (B, L, D).
-            lengths: positions of each row that are no padding.
-            cache: batch caches, prepared for the padding.
-            step: positions per row at a time: bounds the activations.
-
-        Returns:
-            (B, V).
-        """
-        last: dict[int, mx.array] = {}
-        for begin in range(0, inputs_embeds.shape[1], max(step, 1)):
-            part = inputs_embeds[:, begin : begin + max(step, 1)]
-            hidden = language.hidden_states(self.language_model, part, cache)
-            for row, length in enumerate(lengths):
-                if begin < length <= begin + part.shape[1]:
-                    last[row] = hidden[row, length - 1 - begin]
-            if begin + part.shape[1] < inputs_embeds.shape[1]:
-                mx.eval(last, [layer.state for layer in cache])
-        rows = mx.stack([last[row] for row in range(len(lengths))])
-        return language.apply_head(self.language_model, rows[:, None])[:, -1]
+        return self.head(self.hidden_states(inputs_embeds, cache)[:, -1:])[:, -1]
 
     def decode(self, token: mx.array, cache: KVCache) -> mx.array:
         """One more token for each row, (B,) -> logits (B, V)."""
@@ -155,8 +136,8 @@ class FastVLMModel(nn.Module):
         return bytes_of(self)
 
 
-def bytes_of(part: nn.Module, but: str | None = None) -> int:
-    """Bytes of the weights of a part, without those that have `but` in their name."""
+def bytes_of(part: nn.Module, exclude: str | None = None) -> int:
+    """Bytes of the weights of a part, without those with `exclude` in their name."""
     weights: dict[str, mx.array] = dict(tree_flatten(part.parameters()))
-    counted = (name for name in weights if but is None or but not in name)
+    counted = (name for name in weights if exclude is None or exclude not in name)
     return sum(weights[name].nbytes for name in counted)

@@ -8,7 +8,7 @@ smaller numbers; on Metal they are by construction, not by measurement.
 Units: bytes. Shapes: C channels of the first stage, D hidden size, I intermediate size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..config import FastVLMConfig, TextConfig, VisionConfig
@@ -154,21 +154,35 @@ def views_together(
     return work.views if work.views * one <= room else 1
 
 
-def check(config: FastVLMConfig, weights: int, work: Work, machine: Machine) -> None:
+def check(
+    config: FastVLMConfig, weights: int, work: Work, machine: Machine
+) -> MemoryPlan:
     """Refuse work that does not fit, and name settings that would.
+
+    Returns:
+        What it takes.
 
     Raises:
         MemoryBudgetError: with what is needed, the limit, and what would fit.
     """
     plan = make_plan(config, weights, work, machine)
     if plan.total <= machine.limit:
-        return
+        return plan
     raise MemoryBudgetError(
         f"{_amount(plan.total)} of memory are needed for {work} "
         f"(weights {_amount(plan.weights)}, KV cache {_amount(plan.kv_cache)}, encoder "
         f"{_amount(plan.encode)}, prompt {_amount(plan.prefill)}); the limit is "
         f"{_amount(machine.limit)}. {_advice(config, weights, work, machine)}"
     )
+
+
+def fit_together(plans: Sequence[MemoryPlan], limit: int) -> bool:
+    """Whether work fits that is done at the same time.
+
+    All KV caches are there at once; images are encoded and prompts read in turn.
+    """
+    kept = plans[0].weights + sum(plan.kv_cache for plan in plans)
+    return kept + max(max(plan.encode, plan.prefill) for plan in plans) <= limit
 
 
 def precision_bytes(

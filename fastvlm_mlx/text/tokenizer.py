@@ -7,68 +7,20 @@ and the pieces are tokenized one by one, as LLaVA does. What a user writes is te
 `<|im_end|>` inside it stays eleven characters. Only this file imports a tokenizer.
 """
 
-import datetime
 import functools
-import json
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import jinja2
-import jinja2.sandbox
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from ..config import FastVLMConfig
 from ..errors import CheckpointError, PromptError
-from ..model_folder import read_json
-
-IMAGE_MARKER = "<image>"
-
-
-@dataclass(frozen=True)
-class Message:
-    """One turn. `images` pictures go with it, at its markers or before its text.
-
-    An answer that this model gave may bring its tokens, since its text need not
-    become the same ones again.
-    """
-
-    role: str  # "system", "user" or "assistant"
-    text: str
-    images: int = 0
-    token_ids: tuple[int, ...] | None = None  # "assistant" only
-
-
-def question(text: str, images: int) -> Message:
-    """What a user asks, about so many pictures.
-
-    Raises:
-        PromptError: it is empty.
-    """
-    if isinstance(text, str) and not text.strip():
-        raise PromptError("The prompt is empty; expected a question.")
-    return Message("user", text, images=images)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A tokenized prompt with its pictures expanded to placeholders."""
-
-    token_ids: tuple[int, ...]
-    image_spans: tuple[tuple[int, int], ...]  # (start, length), in order
-    system_end: int = field(default=0, compare=False)  # where the first question begins
-
-    def __len__(self) -> int:
-        return len(self.token_ids)
-
-    @property
-    def kept(self) -> int:
-        """Positions that an answer should never forget: system prompt and pictures."""
-        return max([self.system_end] + [start + n for start, n in self.image_spans])
+from .chat_template import load_template
+from .prompt import IMAGE_MARKER, Message, Prompt
 
 
 class ChatTokenizer:
@@ -76,7 +28,7 @@ class ChatTokenizer:
 
     def __init__(self, folder: Path, config: FastVLMConfig) -> None:
         self._tokenizer = read_tokenizer_file(folder / "tokenizer.json")
-        self._template = _load_template(folder)
+        self._template = load_template(folder)
         self._config = config
         added = self._tokenizer.get_added_tokens_decoder().values()
         self._specials = [str(token.content) for token in added]
@@ -296,56 +248,3 @@ def read_tokenizer_file(path: Path) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
-
-
-def compile_template(source: str) -> jinja2.Template:
-    """Compile a chat template, in a sandbox, since it comes with a checkpoint.
-
-    The settings and functions are those of transformers' `apply_chat_template`;
-    its tag `generation`, which marks answers for training, is taken out.
-    """
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    environment.filters["tojson"] = _to_json
-    source = re.sub(r"{%-?\s*(end)?generation\s*-?%}", "", source)
-    try:
-        return environment.from_string(source)
-    except jinja2.TemplateError as error:
-        raise CheckpointError(f"The chat template cannot be read: {error}") from None
-
-
-def _load_template(folder: Path) -> jinja2.Template:
-    config = read_json(folder / "tokenizer_config.json")
-    source = config.get("chat_template")
-    if not isinstance(source, str):
-        raise CheckpointError(
-            f"{folder / 'tokenizer_config.json'} has no chat_template; convert the "
-            "checkpoint again."
-        )
-    template = compile_template(source)
-    template.globals.update(_special_token_names(config))
-    return template
-
-
-def _strftime_now(form: str) -> str:
-    return datetime.datetime.now().strftime(form)
-
-
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
-
-
-def _special_token_names(config: dict[str, Any]) -> dict[str, str]:
-    names = {}
-    for key in ("bos_token", "eos_token", "pad_token", "unk_token"):
-        value = config.get(key)
-        value = value.get("content") if isinstance(value, dict) else value
-        names[key] = value if isinstance(value, str) else ""
-    return names

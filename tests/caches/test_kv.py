@@ -19,7 +19,6 @@ from fastvlm_mlx.caches.kv import (
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.language import KVCache
 from fastvlm_mlx.model.lazy_mlx_lm import mlx_lm
-from fastvlm_mlx.options import GenerationOptions
 
 LAYERS, HEADS, WIDTH = 2, 2, 32
 
@@ -94,16 +93,14 @@ def test_a_copy_takes_only_its_own_bytes() -> None:
 
 def test_quantizing_waits_for_its_position_and_keeps_the_room() -> None:
     cache = empty(8)
-    options = GenerationOptions(kv_bits=8, kv_group_size=32, quantized_kv_start=4)
     feed(cache, steps(3))
-    assert quantize_from(cache, options) is cache
+    assert quantize_from(cache, 4, 32, 8) is cache
     feed(cache, steps(1))
-    packed = quantize_from(cache, options)
+    packed = quantize_from(cache, 4, 32, 8)
     assert not is_plain(packed) and positions_in(packed) == 4
-    assert quantize_from(packed, options) is packed
+    assert quantize_from(packed, 4, 32, 8) is packed
     feed(packed, steps(4))
     assert {part.shape[2] for layer in packed for part in layer.keys} == {8}
-    assert quantize_from(cache, GenerationOptions()) is cache
 
 
 def test_rotating_overwrites_the_oldest_after_what_is_kept() -> None:

@@ -183,13 +183,10 @@ def test_no_cache(capsys: Captured) -> None:
 # --- at a terminal ----------------------------------------------------------------
 
 ENDLESS = """
-import itertools, sys, time
-from fastvlm_mlx import cli, engine
-def tokens(*_):
-    for token in itertools.cycle([70]):
-        time.sleep(0.01)
-        yield token
-engine.FastVLM._tokens = tokens
+import sys, time
+from fastvlm_mlx import cli
+from fastvlm_mlx.generation.decode import DecodeOne
+DecodeOne.step = lambda self: [(self.keys[0], 70)] if not time.sleep(0.01) else []
 sys.exit(cli.main())
 """
 

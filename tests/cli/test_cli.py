@@ -19,7 +19,8 @@ from PIL import Image
 
 import fastvlm_mlx
 from benchmarks.memory import narrow
-from fastvlm_mlx import cli, engine
+from fastvlm_mlx import FastVLM, cli, fastvlm
+from fastvlm_mlx.caches.caches import CacheStats
 from fastvlm_mlx.cli.benchmark import _at_best
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import HubError
@@ -27,6 +28,7 @@ from fastvlm_mlx.images.decode import open_ahead
 from fastvlm_mlx.planning.cost import PEAKS, Peak
 from fastvlm_mlx.planning.geometry import random_model
 from fastvlm_mlx.planning.measure import Parts
+from fastvlm_mlx.timings import Timings
 
 QUESTION = "What is in this picture?"
 
@@ -177,13 +179,13 @@ def test_every_option_arrives(
     expected: object,
 ) -> None:
     seen: dict[str, Any] = {}
-    stream = engine.FastVLM.stream
+    stream = FastVLM.stream
 
-    def spy(vlm: engine.FastVLM, *inputs: Any, **options: Any) -> Any:
+    def spy(vlm: FastVLM, *inputs: Any, **options: Any) -> Any:
         seen.update(options)
         return stream(vlm, *inputs, **options)
 
-    monkeypatch.setattr(engine.FastVLM, "stream", spy)
+    monkeypatch.setattr(FastVLM, "stream", spy)
     assert cli.main([*ask, option, value]) == 0
     assert seen[name] == expected
 
@@ -284,7 +286,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         raise HubError("enough")
 
     monkeypatch.setattr("fastvlm_mlx.resolve.resolve", resolve)
-    monkeypatch.setattr(engine, "load", load)
+    monkeypatch.setattr(fastvlm, "load", load)
     return seen
 
 
@@ -438,7 +440,7 @@ def test_our_own_mistake_is_one_and_names_itself(
     def fail(*_: Any, **__: Any) -> None:
         raise KeyError("lost")
 
-    monkeypatch.setattr(engine, "load", fail)
+    monkeypatch.setattr(fastvlm, "load", fail)
     assert cli.main(ask) == 1
     assert capsys.readouterr().err == (
         "fastvlm-mlx: KeyError: 'lost' (--debug shows where)\n"
@@ -446,7 +448,7 @@ def test_our_own_mistake_is_one_and_names_itself(
 
 
 def test_debug_raises(ask: list[str]) -> None:
-    with pytest.raises(fastvlm_mlx.ImageError):
+    with pytest.raises(fastvlm_mlx.errors.ImageError):
         cli.main([*ask, "--image", "missing.png", "--debug"])
 
 
@@ -528,23 +530,23 @@ def test_ctrl_c_does_not_wait_for_a_picture(model: str, picture_file: Path) -> N
 
 STUCK = """
 import sys, time
-from fastvlm_mlx import cli, engine
+from fastvlm_mlx import cli, fastvlm
 from fastvlm_mlx.images import image
 image.prepare = lambda *_: time.sleep(1000)
-load = engine.load
+load = fastvlm.load
 def loaded(*arguments, **options):
     vlm = load(*arguments, **options)
     print("loaded", flush=True)
     return vlm
-engine.load = loaded
+fastvlm.load = loaded
 sys.exit(cli.main())
 """
 
 ENDLESS = """
-import itertools, sys
-from fastvlm_mlx import cli, engine
-engine.generate_step = lambda *_: itertools.cycle([70])
-engine.FastVLM._tokens = lambda *_: itertools.cycle([70])
+import sys, time
+from fastvlm_mlx import cli
+from fastvlm_mlx.generation.decode import DecodeOne
+DecodeOne.step = lambda self: [(self.keys[0], 70)] if not time.sleep(0.05) else []
 sys.exit(cli.main())
 """
 
@@ -585,7 +587,7 @@ def escaping(monkeypatch: pytest.MonkeyPatch) -> None:
         stop="\x1b[2J",
         prompt_tokens=1,
         image_tokens=0,
-        timings=fastvlm_mlx.Timings(),
+        timings=Timings(),
         peak_memory=1,
     )
 
@@ -594,13 +596,13 @@ def escaping(monkeypatch: pytest.MonkeyPatch) -> None:
 
     stream: Any = Stream([ESCAPES])
     stream.result = result
-    counts = {field.name: 0 for field in dataclasses.fields(fastvlm_mlx.CacheStats)}
+    counts = {field.name: 0 for field in dataclasses.fields(CacheStats)}
     contents = {
         "stream": lambda *_, **__: stream,
-        "cache_stats": fastvlm_mlx.CacheStats(**counts),
+        "cache_stats": CacheStats(**counts),
     }
     vlm: Any = type("Fake", (), contents)()
-    monkeypatch.setattr(engine, "load", lambda *_, **__: vlm)
+    monkeypatch.setattr(fastvlm, "load", lambda *_, **__: vlm)
 
 
 @pytest.mark.usefixtures("escaping")
@@ -644,7 +646,7 @@ def test_convert_says_what_it_did(
     for part in ("dropped", "written", "M parameters", "bits per weight"):
         assert part in out
     assert err == ""
-    assert fastvlm_mlx.load(output).config.source.endswith("apple-train")
+    assert fastvlm_mlx.load(output).engine.config.source.endswith("apple-train")
 
 
 def test_convert_quantizes(
@@ -653,7 +655,7 @@ def test_convert_quantizes(
     words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
     options = ["--bits", "4", "--group-size", "32", "--head-bits", "16"]
     assert cli.main([*words, *options, "--dtype", "float16"]) == 0
-    quantization = fastvlm_mlx.load(tmp_path / "out").config.quantization
+    quantization = fastvlm_mlx.load(tmp_path / "out").engine.config.quantization
     assert quantization is not None
     assert (quantization.bits, quantization.group_size) == (4, 32)
     out = capsys.readouterr().out

@@ -52,7 +52,7 @@ sys.addaudithook(stop)
     [
         *("fastvlm_mlx.cli.command", "argparse", "fastvlm_mlx.cli.generate"),
         *("numpy", "PIL.Image", "PIL.PngImagePlugin", "mlx.core"),
-        *("tokenizers", "jinja2", "fastvlm_mlx.engine"),
+        *("tokenizers", "jinja2", "fastvlm_mlx.fastvlm"),
     ],
 )
 def test_while_importing(module: str) -> None:
@@ -61,7 +61,7 @@ def test_while_importing(module: str) -> None:
 
 SWALLOWED = """
 import os, signal, time
-from fastvlm_mlx import engine
+from fastvlm_mlx import fastvlm
 def load(*_, **__):
     os.kill(os.getpid(), signal.SIGINT)
     while True:
@@ -69,34 +69,34 @@ def load(*_, **__):
             time.sleep(1000)
         except BaseException:
             pass
-engine.load = load
+fastvlm.load = load
 """
 
 IN_C = """
 import hashlib, os, signal, threading
-from fastvlm_mlx import engine
+from fastvlm_mlx import fastvlm
 def load(*_, **__):
     stop = lambda: os.kill(os.getpid(), signal.SIGINT)
     threading.Timer(0.2, stop).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
-engine.load = load
+fastvlm.load = load
 """
 
 TURNED = """
 import os, signal, time
-from fastvlm_mlx import engine
+from fastvlm_mlx import fastvlm
 def load(*_, **__):
     try:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1000)
     except KeyboardInterrupt:
         raise ImportError("numpy._core.multiarray failed to import")
-engine.load = load
+fastvlm.load = load
 """
 
 IN_A_CALLBACK = """
 import os, signal, time
-from fastvlm_mlx import engine
+from fastvlm_mlx import fastvlm
 class Callback:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
@@ -104,7 +104,7 @@ class Callback:
 def load(*_, **__):
     Callback()
     time.sleep(1000)
-engine.load = load
+fastvlm.load = load
 """
 
 AT_THE_END = (

@@ -9,7 +9,7 @@ import pytest
 
 from convert.architecture import describe, image_size, text_config_from, tied_head
 from convert.names import rename
-from convert.read import Tensors, read_tensors
+from convert.source import Tensors, read_tensors
 from convert.tokenizer import SpecialTokens, read_tokenizer
 from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import mx

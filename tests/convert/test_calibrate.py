@@ -74,7 +74,7 @@ def test_progress_only_goes_forward(source: Path, tmp_path: Path) -> None:
 def test_a_model_too_large_for_the_machine(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convert.shrink.host_memory", lambda: 1000)
+    monkeypatch.setattr("convert.quantize.host_memory", lambda: 1000)
     with pytest.raises(OptionError, match="cannot be calibrated here"):
         convert(source, tmp_path / "out", calibrate=True)
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ import pytest
 
 from convert import Recipe, convert_checkpoint
 from convert.names import TOWER, detect_layout
-from convert.read import Tensors, read_tensors
+from convert.source import Tensors, read_tensors
 from fastvlm_mlx.config import Packing
 from fastvlm_mlx.device.backend import DTYPES, mx
 from fastvlm_mlx.errors import (
@@ -26,7 +26,8 @@ from fastvlm_mlx.errors import (
 )
 from fastvlm_mlx.model.fastvlm import FastVLMModel
 from fastvlm_mlx.model_folder import load_config
-from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message
+from fastvlm_mlx.text.prompt import Message
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import (
     GOLDENS,

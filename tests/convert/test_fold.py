@@ -11,7 +11,7 @@ import pytest
 
 from convert import convert_checkpoint
 from convert.fold import fold
-from convert.read import read_tensors
+from convert.source import read_tensors
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError, FastVLMError, OptionError
 from fastvlm_mlx.model_folder import load_config

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from convert.gptq import _pack_bits, _spread, pack_for_inputs
 from convert.layout import Weights
-from convert.quantize import pack
+from convert.packing import pack
 from fastvlm_mlx.config import PACKINGS, Packing
 from fastvlm_mlx.device.backend import mx
 

@@ -12,8 +12,8 @@ from convert import Recipe, convert_checkpoint
 from convert.fold import fold
 from convert.layout import interleaved, one_after_another
 from convert.mlx_vlm import as_mlx_vlm
-from convert.read import read_tensors
 from convert.rescale import rescale
+from convert.source import read_tensors
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, OptionError
 from tests.convert.folders import GOLDENS, NAMES

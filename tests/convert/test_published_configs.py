@@ -13,7 +13,7 @@ import pytest
 
 from convert.architecture import read_text_config, tied_head
 from convert.names import LANGUAGE
-from convert.read import Tensors
+from convert.source import Tensors
 from convert.tokenizer import read_tokenizer
 from fastvlm_mlx.device.backend import mx
 from tests.convert.folders import GOLDENS

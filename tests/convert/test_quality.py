@@ -126,7 +126,7 @@ def test_nothing_is_judged_that_is_whole(source: Path, tmp_path: Path) -> None:
 def test_what_is_too_large_for_the_machine_says_so(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convert.shrink.host_memory", lambda: 1000)
+    monkeypatch.setattr("convert.quantize.host_memory", lambda: 1000)
     report = convert_checkpoint(source, tmp_path / "out", recipe=Recipe(4))
     assert report.quality is None
     assert report.unjudged is not None

@@ -9,8 +9,8 @@ import pytest
 from convert.architecture import vision_config_from
 from convert.layout import Weights
 from convert.names import rename
-from convert.read import read_tensors
 from convert.rescale import Peaks, measure, rescale
+from convert.source import read_tensors
 from convert.tower import fuse_tower
 from fastvlm_mlx.config import VisionConfig
 from fastvlm_mlx.device.backend import mx

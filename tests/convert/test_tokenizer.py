@@ -16,7 +16,9 @@ import fastvlm_mlx
 from convert.tokenizer import QWEN2_TEMPLATE, read_tokenizer
 from fastvlm_mlx.errors import CheckpointError, FastVLMError
 from fastvlm_mlx.model_folder import load_config
-from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message, compile_template
+from fastvlm_mlx.text.chat_template import compile_template
+from fastvlm_mlx.text.prompt import Message
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from tests.convert.folders import GOLDENS, copy_golden, edit_json
 from tests.goldens.tokenizer import write_llama
 

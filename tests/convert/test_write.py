@@ -1,5 +1,7 @@
 """The output folder is there whole, or as it was before."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -12,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from convert import Recipe, convert_checkpoint, write
-from convert.read import read_tensors
+from convert.checkpoint import Format
+from convert.source import read_tensors
 from convert.write import whole_folder, write_weights
+from fastvlm_mlx.atomic_file import temporaries, temporary_path
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, WriteError
@@ -56,9 +60,18 @@ def test_parents_are_made(tmp_path: Path) -> None:
     assert contents(tmp_path / "a" / "b" / "out") == {"config.json": b"new"}
 
 
-def test_others_may_read_it(tmp_path: Path) -> None:
-    fill(tmp_path / "out")
-    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o755), (0o077, 0o700)])
+def test_the_umask_decides_who_may_read_it(
+    tmp_path: Path, mask: int, mode: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        convert_checkpoint(GOLDENS / "fast_vlm-fused", tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == mode
+    for file in (tmp_path / "out").iterdir():
+        assert file.stat().st_mode & 0o777 == mode & 0o666
 
 
 def test_an_existing_model_is_kept(model: Path) -> None:
@@ -110,6 +123,56 @@ def test_a_model_with_a_file_of_the_user_is_kept(model: Path) -> None:
     assert (model / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize(
+    "name", ["model-finetuned.safetensors", "model.lora.safetensors", "LICENSE-notes"]
+)
+def test_names_that_only_resemble_ours_are_kept(model: Path, name: str) -> None:
+    (model / name).write_bytes(b"weeks of training")
+    with pytest.raises(CheckpointError, match=name):
+        fill(model, overwrite=True)
+    assert (model / name).read_bytes() == b"weeks of training"
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_weights_of_somebody_else_are_kept(model: Path, damaged: bool) -> None:
+    """Under the name that ours have, next to a config.json of ours."""
+    file = model / "model.safetensors"
+    if damaged:
+        file.write_bytes(b"no header")
+    else:
+        mx.save_safetensors(str(file), {"a": mx.zeros(3)}, {"format": "mlx"})
+    before = contents(model)
+    with pytest.raises(CheckpointError, match="model.safetensors has no mark of it"):
+        fill(model, overwrite=True)
+    assert contents(model) == before
+
+
+@pytest.mark.parametrize("to", ["fused", "mlx-vlm"])
+def test_a_folder_written_here_may_be_replaced(tmp_path: Path, to: Format) -> None:
+    source, target = GOLDENS / "apple-fused", tmp_path / "out"
+    for _ in range(2):
+        convert_checkpoint(source, target, to=to, overwrite=True)
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_what_is_put_into_the_old_folder_meanwhile_stays(
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    rename_for_real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self == model:
+            (model / "thesis.txt").write_text("years of work")
+        return rename_for_real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    fill(model, overwrite=True)
+    assert contents(model) == {"config.json": b"new"}
+    (old,) = temporaries(model, "old")
+    assert contents(old) == {"thesis.txt": b"years of work"}
+    assert f"{old} holds files that were not written here; they stay" in caplog.text
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_file_is_kept(tmp_path: Path, overwrite: bool) -> None:
     target = tmp_path / "out"
@@ -147,7 +210,7 @@ def test_a_failed_swap_brings_the_old_model_back(
     rename_for_real = Path.rename
 
     def fail(self: Path, target: Path) -> Path:
-        if self.suffix == ".partial":
+        if self.suffix == ".fastvlm-part":
             raise OSError("no")
         return rename_for_real(self, target)
 
@@ -168,6 +231,28 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "kept"
 
 
+def test_parents_are_removed_when_nothing_comes_of_it(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), whole_folder(tmp_path / "a" / "b" / "out", False):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_system_without_locks(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of what another process may be writing is swept there."""
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    another = temporary_path(model)
+    another.mkdir()
+    fill(model, overwrite=True)
+    assert contents(model) == {"config.json": b"new"}
+    assert sorted(os.listdir(model.parent)) == [another.name, "model"]
+
+
 # --- a kill in the middle ---------------------------------------------------------
 
 KILLS = 50
@@ -186,9 +271,9 @@ def test_a_kill_leaves_a_whole_folder(tmp_path: Path) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             assert line == b"killed\n"
-            # between two renames the old folder lies beside, whole
-            beside = [each for each in tmp_path.iterdir() if each.suffix == ".old"]
-            assert contents(target if target.exists() else beside[0]) == expected
+            # between two renames the old folder lies next to its place, whole
+            aside = temporaries(target, "old")
+            assert contents(target if target.exists() else aside[0]) == expected
             process.send_signal(signal.SIGUSR1)  # the next one
     assert process.returncode == 0
     convert_checkpoint(source, target, overwrite=True)
@@ -228,16 +313,18 @@ def test_what_a_live_process_writes_is_not_swept(tmp_path: Path) -> None:
 
 
 def test_what_was_left_half_is_swept(tmp_path: Path) -> None:
-    (tmp_path / ".out.abc.partial").mkdir()
-    (tmp_path / ".other.abc.partial").mkdir()
+    temporary_path(tmp_path / "out").mkdir()
+    others = [temporary_path(tmp_path / "other"), tmp_path / ".out.abc.partial"]
+    for other in others:
+        other.mkdir()
     fill(tmp_path / "out")
-    assert sorted(os.listdir(tmp_path)) == [".other.abc.partial", "out"]
+    assert {*os.listdir(tmp_path)} == {"out", *(other.name for other in others)}
 
 
 def test_an_old_model_left_aside_comes_back(model: Path) -> None:
     """Killed between the two renames of --overwrite."""
     before = contents(model)
-    model.rename(model.parent / ".model.abc.old")
+    model.rename(temporary_path(model, "old"))
     with pytest.raises(CheckpointError, match="overwrite"):
         fill(model)
     assert contents(model) == before

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import drawable
 from benchmarks.curve import __main__ as curve
 from benchmarks.curve.drawing import draw_curve
 from benchmarks.curve.latency import first_token_job
 from benchmarks.curve.setting import Setting
+from benchmarks.measuring import drawable
 from fastvlm_mlx import load
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.fastvlm import FastVLMModel
@@ -82,5 +82,5 @@ def test_a_job_reads_all_tokens_and_a_question(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(FastVLMModel, "prefill", watched)
     for setting in (Setting("static", 128), Setting("anyres", 256)):
-        first_token_job(vlm.model, setting)()
+        first_token_job(vlm.engine.model, setting)()
     assert read == [4 + 24, 20 + 24]

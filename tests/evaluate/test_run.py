@@ -196,8 +196,8 @@ def test_the_bits_of_the_weights_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for number, packed in enumerate((None, QuantizationConfig(bits=4))):
-        config = dataclasses.replace(nano.config, quantization=packed)
-        monkeypatch.setattr(nano, "config", config)
+        config = dataclasses.replace(nano.engine.config, quantization=packed)
+        monkeypatch.setattr(nano.engine, "config", config)
         summary = evaluate(run(nano), questions, tmp_path / str(number))
         assert summary["bits"] == (packed and packed.bits)
 

@@ -15,27 +15,28 @@ from fastvlm_mlx import FastVLM
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import ImageError
 from fastvlm_mlx.images.decode import MAX_ASPECT
-from fastvlm_mlx.images.encoder import ENCODED_AT_ONCE, at_once, encoding_groups
-from fastvlm_mlx.images.image import Look, Picture
+from fastvlm_mlx.images.encoder import ENCODED_AT_ONCE, at_once, fill_up
+from fastvlm_mlx.images.image import OpenedImage
+from fastvlm_mlx.images.preprocessing import Preprocessing
 from fastvlm_mlx.images.resize import prepare
 from fastvlm_mlx.model import ops
 from fastvlm_mlx.model.ops import _Activations
 from fastvlm_mlx.options import GenerationOptions
 
-ANYRES = Look((64, 128), "pad", anyres=True)
+ANYRES = Preprocessing((64, 128), "pad", anyres=True)
 
 
 @pytest.fixture
 def runs(vlm: FastVLM, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many views each run of the tower had."""
     seen: list[int] = []
-    encode = vlm.model.encode_image
+    encode = vlm.engine.model.encode_image
 
     def counted(pixel_values: mx.array) -> mx.array:
         seen.append(len(pixel_values))
         return encode(pixel_values)
 
-    monkeypatch.setattr(vlm.model, "encode_image", counted)
+    monkeypatch.setattr(vlm.engine.model, "encode_image", counted)
     return seen
 
 
@@ -46,15 +47,17 @@ def noise(seed: int, height: int, width: int) -> Image.Image:
 
 def embeds(vlm: FastVLM, image: Image.Image, **asked: Any) -> np.ndarray[Any, Any]:
     """What the language model gets of a picture, (N, D)."""
-    picture = vlm.open_picture(image, GenerationOptions.of(**asked))
-    made = vlm.encoder.encode([picture], False, lambda _: None)
+    picture = vlm.engine.open_image(image, GenerationOptions.of(**asked))
+    made = vlm.engine.encoder.encode([picture], False, lambda _: None)
     return np.array(made[picture.digest].image_embeds)
 
 
 def assembled(vlm: FastVLM, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """One view of (H, W, 3) through tower and projector, nothing in between."""
     pixel_values = mx.array(pixels)[None].astype(mx.float32) / 255
-    return np.array(vlm.model.project(vlm.model.encode_image(pixel_values))[0])
+    return np.array(
+        vlm.engine.model.project(vlm.engine.model.encode_image(pixel_values))[0]
+    )
 
 
 @pytest.mark.parametrize("mode", ["pad", "crop"])
@@ -135,11 +138,11 @@ def test_half_precision_takes_frames_and_views(
 def test_views_go_together_where_memory_allows(vlm: FastVLM, runs: list[int]) -> None:
     together = embeds(vlm, noise(3, 90, 90), anyres=True)
     assert runs == [5]
-    vlm.encoder._together = lambda look: 1
+    vlm.engine.encoder._together = lambda look: 1
     try:
         apart = embeds(vlm, noise(3, 90, 90), anyres=True)
     finally:
-        vlm.encoder._together = vlm._views_together
+        vlm.engine.encoder._together = vlm.engine._views_together
     assert runs == [5, 1, 1, 1, 1, 1]
     np.testing.assert_allclose(apart, together, atol=1e-5)
 
@@ -151,14 +154,18 @@ def test_a_small_memory_takes_views_one_by_one(
     small = fastvlm_mlx.load(
         converted_golden("fast_vlm-train"), dtype="float32", memory_limit="100MB"
     )
-    assert small._views_together(Look((512, 512), "pad", anyres=True)) == 1
-    assert small._views_together(ANYRES) == 5
+    assert (
+        small.engine._views_together(Preprocessing((512, 512), "pad", anyres=True)) == 1
+    )
+    assert small.engine._views_together(ANYRES) == 5
 
 
 def test_pictures_of_several_views_share_a_run(vlm: FastVLM, runs: list[int]) -> None:
     options = GenerationOptions.of(resolution=64, anyres=True)
-    pictures = [vlm.open_picture(noise(seed, 70, 90), options) for seed in range(3)]
-    made = vlm.encoder.encode(pictures, False, lambda _: None)
+    pictures = [
+        vlm.engine.open_image(noise(seed, 70, 90), options) for seed in range(3)
+    ]
+    made = vlm.engine.encoder.encode(pictures, False, lambda _: None)
     assert runs == [15]
     for seed, picture in enumerate(pictures):
         alone = embeds(vlm, noise(seed, 70, 90), resolution=64, anyres=True)
@@ -166,14 +173,28 @@ def test_pictures_of_several_views_share_a_run(vlm: FastVLM, runs: list[int]) ->
         np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
-def test_only_pictures_of_one_shape_share_a_run() -> None:
-    plain = Look((64, 128), "pad")
-    looks = [plain, ANYRES, Look((128, 64), "pad"), plain, ANYRES]
-    pictures = [Picture(str(n), look, None, None) for n, look in enumerate(looks)]
-    groups = [[each.digest for each in group] for group in encoding_groups(pictures)]
-    assert groups == [["0", "3"], ["1", "4"], ["2"]]
+def unopened(name: str, look: Preprocessing) -> OpenedImage:
+    return OpenedImage(name, look, None, None)
+
+
+def test_only_images_of_one_shape_share_a_run() -> None:
+    plain = Preprocessing((64, 128), "pad")
+    looks = [plain, ANYRES, Preprocessing((128, 64), "pad"), plain, ANYRES]
+    images = [unopened(str(n), look) for n, look in enumerate(looks)]
+    assert [each.digest for each in fill_up(images[:1], images)] == ["0", "3"]
+    assert [each.digest for each in fill_up(images[1:2], images)] == ["1", "4"]
     assert at_once(ANYRES) == ENCODED_AT_ONCE // (5 * 64 * 128)
-    assert at_once(Look((1024, 1024), "pad", anyres=True)) == 1
+    assert at_once(Preprocessing((1024, 1024), "pad", anyres=True)) == 1
+
+
+def test_a_run_of_the_tower_is_filled_up_and_never_longer() -> None:
+    square = Preprocessing((256, 256), "pad")
+    most = ENCODED_AT_ONCE // 256**2
+    others = [unopened(f"{n}", square) for n in range(40)]
+    others.append(unopened("other", Preprocessing((64, 64), "pad")))
+    chosen = fill_up([unopened("first", square)], others)
+    assert [each.digest for each in chosen] == ["first", *map(str, range(most - 1))]
+    assert len(fill_up(others[:-1], [])) == most
 
 
 def test_one_trace_serves_frames_of_every_shape(

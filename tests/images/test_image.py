@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from fastvlm_mlx.images import image as picture_module
-from fastvlm_mlx.images.image import Look, Picture, Pictures, pixel_digest
+from fastvlm_mlx.images.image import ImageOpener, OpenedImage, pixel_digest
+from fastvlm_mlx.images.preprocessing import Preprocessing
 
-LOOK = Look((64, 64), "pad")
+LOOK = Preprocessing((64, 64), "pad")
 
 
-def digest(source: Any, look: Look = LOOK) -> str:
-    return Pictures().open(source, look, lambda _: None).digest
+def digest(source: Any, look: Preprocessing = LOOK) -> str:
+    return ImageOpener().open(source, look, lambda _: None).digest
 
 
 def test_equal_pixels_are_one_picture(picture: Image.Image, tmp_path: Path) -> None:
@@ -25,8 +26,12 @@ def test_equal_pixels_are_one_picture(picture: Image.Image, tmp_path: Path) -> N
     assert len({digest(source) for source in sources}) == 1
 
 
-@pytest.mark.parametrize("look", [Look((64, 64), "crop"), Look((64, 128), "pad")])
-def test_another_look_is_another_picture(picture: Image.Image, look: Look) -> None:
+@pytest.mark.parametrize(
+    "look", [Preprocessing((64, 64), "crop"), Preprocessing((64, 128), "pad")]
+)
+def test_another_look_is_another_picture(
+    picture: Image.Image, look: Preprocessing
+) -> None:
     assert digest(picture, look) != digest(picture)
 
 
@@ -34,10 +39,10 @@ def test_a_jpeg_decoded_in_full_is_another_picture(tmp_path: Path) -> None:
     """And the file's bytes, which are the same, do not hide that."""
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.jpg")
-    pictures = Pictures()
+    pictures = ImageOpener()
     digests = {
         pictures.open(tmp_path / "a.jpg", look, lambda _: None).digest
-        for look in (LOOK, Look((64, 64), "pad", exact=True)) * 2
+        for look in (LOOK, Preprocessing((64, 64), "pad", exact=True)) * 2
     }
     assert len(digests) == 2
 
@@ -48,8 +53,8 @@ def test_the_shape_is_in_the_digest() -> None:
 
 
 def test_a_look_never_mixes_with_another_of_the_same_file(picture_file: Path) -> None:
-    pictures = Pictures()
-    looks = [LOOK, Look((64, 64), "crop"), Look((128, 128), "pad")]
+    pictures = ImageOpener()
+    looks = [LOOK, Preprocessing((64, 64), "crop"), Preprocessing((128, 128), "pad")]
     for _ in range(2):
         for look in looks:
             opened = pictures.open(picture_file, look, lambda _: None)
@@ -58,7 +63,7 @@ def test_a_look_never_mixes_with_another_of_the_same_file(picture_file: Path) ->
 
 
 def test_a_known_file_is_decoded_when_pixels_are_asked_for(picture_file: Path) -> None:
-    pictures, laps = Pictures(), list[str]()
+    pictures, laps = ImageOpener(), list[str]()
     first = pictures.open(picture_file, LOOK, laps.append)
     again = pictures.open(picture_file, LOOK, laps.append)
     assert laps == ["load_image", "load_image", "preprocess", "load_image"]
@@ -70,7 +75,7 @@ def test_only_so_many_files_are_remembered(
     picture: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(picture_module, "_REMEMBERED_FILES", 2)
-    pictures = Pictures()
+    pictures = ImageOpener()
     for number in range(5):
         picture.crop((0, 0, 50 + number, 50)).save(tmp_path / f"{number}.png")
         pictures.open(tmp_path / f"{number}.png", LOOK, lambda _: None)
@@ -78,6 +83,6 @@ def test_only_so_many_files_are_remembered(
 
 
 def test_pixels_prepared_before_are_the_same_picture(picture: Image.Image) -> None:
-    opened = Pictures().open(picture, LOOK, lambda _: None)
-    again = Picture.of_pixels(opened.pixels(lambda _: None).copy(), LOOK)
+    opened = ImageOpener().open(picture, LOOK, lambda _: None)
+    again = OpenedImage.of_pixels(opened.pixels(lambda _: None).copy(), LOOK)
     assert again.digest == opened.digest

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from fastvlm_mlx import FastVLM
 from fastvlm_mlx.config import LONGEST_FRAME, FastVLMConfig
 from fastvlm_mlx.errors import OptionError, PromptError
-from fastvlm_mlx.images.image import Look
+from fastvlm_mlx.images.preprocessing import ImageInfo, Preprocessing
 from fastvlm_mlx.images.resolution import (
-    ImageInput,
     check,
     choose_look,
-    image_input,
+    image_info,
     positions,
     visual_tokens,
 )
@@ -42,7 +41,7 @@ configs = st.sampled_from([CONFIG, NANO])
 
 def look(
     picture: tuple[int, int], config: FastVLMConfig = CONFIG, **asked: Any
-) -> Look:
+) -> Preprocessing:
     return choose_look(config, GenerationOptions.of(**asked), picture)
 
 
@@ -75,7 +74,9 @@ def test_frames(
 
 def test_a_thin_strip_is_centred_and_not_widened() -> None:
     found = look((100, 10_000), resolution=1536, keep_aspect=True)
-    assert found == Look((128, 1536), "pad")  # 15 pixels high in a frame of 128
+    assert found == Preprocessing(
+        (128, 1536), "pad"
+    )  # 15 pixels high in a frame of 128
 
 
 @given(pictures, st.integers(1, 24), configs)
@@ -95,7 +96,7 @@ def test_a_frame_has_the_shape_of_its_picture(
         assert abs(min(found.size) - exact) <= STRIDE / 2
     else:
         assert exact < min(found.size)
-    square = Look((resolution, resolution), "pad")
+    square = Preprocessing((resolution, resolution), "pad")
     vision = config.vision_config
     assert 0 < visual_tokens(vision, found) <= visual_tokens(vision, square)
 
@@ -257,7 +258,7 @@ def test_a_resolution_that_the_encoder_does_not_take(
 
 def test_more_positions_than_the_model_has() -> None:
     short = replace(CONFIG, max_length=1000)
-    fits = Look((1024, 1024), "pad")
+    fits = Preprocessing((1024, 1024), "pad")
     assert positions(short, fits) == 256
     with pytest.raises(PromptError, match="1024x1024 in 5 views takes 1280 positions"):
         positions(short, replace(fits, anyres=True))
@@ -278,7 +279,7 @@ def test_more_positions_than_the_model_has() -> None:
     ],
 )
 def test_what_training_never_saw(asked: dict[str, Any], outside: bool) -> None:
-    found = image_input(CONFIG.vision_config, look((600, 800), **asked))
+    found = image_info(CONFIG.vision_config, look((600, 800), **asked))
     assert found.outside_training is outside
 
 
@@ -286,12 +287,14 @@ def test_every_trained_resolution_is_inside() -> None:
     for side in (64, 128, 256, 384, 512, 576):
         found = look((9, 9), NANO, resolution=side)
         outside = side in (64, 576)
-        assert image_input(NANO.vision_config, found).outside_training is outside
+        assert image_info(NANO.vision_config, found).outside_training is outside
 
 
 def test_what_a_result_says(vlm: FastVLM) -> None:
     asked = {"resolution": "128x192", "anyres": True}
-    found = image_input(vlm.config.vision_config, look((5, 5), vlm.config, **asked))
-    assert found == ImageInput(
+    found = image_info(
+        vlm.engine.config.vision_config, look((5, 5), vlm.engine.config, **asked)
+    )
+    assert found == ImageInfo(
         resolution=(128, 192), views=5, tokens=30, outside_training=True
     )

@@ -19,7 +19,7 @@ PLACEHOLDER = 10**6  # never embedded, so it may be no token at all
 @pytest.fixture
 def model(vlm: FastVLM) -> FastVLMModel:
     """A converted golden; its embeddings are 64 wide."""
-    return vlm.model
+    return vlm.engine.model
 
 
 def ones(length: int, value: float = 1.0) -> mx.array:
@@ -119,8 +119,10 @@ def test_no_position_sees_a_later_one(model: FastVLMModel) -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_head_is_tied_or_its_own(vlm: FastVLM, kind: str, tied: bool) -> None:
     """mlx-vlm ran the 7B with the wrong head for months."""
-    text = replace(vlm.config.text_config, model_type=kind, tie_word_embeddings=tied)
-    model = FastVLMModel(replace(vlm.config, text_config=text))
+    text = replace(
+        vlm.engine.config.text_config, model_type=kind, tie_word_embeddings=tied
+    )
+    model = FastVLMModel(replace(vlm.engine.config, text_config=text))
     names = dict(tree_flatten(model.language_model.parameters()))
     assert ("lm_head.weight" in names) != tied
     assert model(model.embed([1, 2])).shape == (1, 2, text.vocab_size)
@@ -135,5 +137,5 @@ def test_a_fresh_model_has_the_shapes_of_a_converted_one(
         return {name: array.shape for name, array in parameters.items()}
 
     converted = load_golden(name)
-    config: FastVLMConfig = converted.config
-    assert shapes(FastVLMModel(config)) == shapes(converted.model)
+    config: FastVLMConfig = converted.engine.config
+    assert shapes(FastVLMModel(config)) == shapes(converted.engine.model)

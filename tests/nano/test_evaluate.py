@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("easy_vqa")
 
-from benchmarks import drawable
+from benchmarks.measuring import drawable
 from benchmarks.nano import evaluate
 from benchmarks.nano.accuracy import Accuracy
 from benchmarks.nano.answering import answer_scenes
@@ -35,7 +35,7 @@ def easy() -> list[Scene]:
 def test_batched_answers_are_those_of_the_engine(
     vlm: FastVLM, easy: list[Scene]
 ) -> None:
-    side = vlm.config.vision_config.image_size[0]
+    side = vlm.engine.config.vision_config.image_size[0]
     for scene in easy:
         batched = dict(answer_scenes(vlm, [scene], side))
         for asked in scene.questions[:3]:
@@ -44,7 +44,7 @@ def test_batched_answers_are_those_of_the_engine(
 
 
 def test_only_exact_answers_are_right(vlm: FastVLM, easy: list[Scene]) -> None:
-    side = vlm.config.vision_config.image_size[0]
+    side = vlm.engine.config.vision_config.image_size[0]
     answers = dict(answer_scenes(vlm, easy[:1], side))
     asked, text = next(iter(answers.items()))
     picture = easy[0].image

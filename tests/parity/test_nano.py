@@ -22,7 +22,7 @@ from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import FastVLM, load  # noqa: E402
 from fastvlm_mlx.device.backend import mx  # noqa: E402
 from fastvlm_mlx.images.resize import prepare  # noqa: E402
-from fastvlm_mlx.text.tokenizer import Message  # noqa: E402
+from fastvlm_mlx.text.prompt import Message  # noqa: E402
 
 CHECKPOINT = Path(__file__).parents[2] / "benchmarks" / "nano" / "checkpoint"
 PICTURES = 100
@@ -42,14 +42,16 @@ def torch_model() -> Reference:
 
 
 def our_logits(vlm: FastVLM, picture: Picture) -> mx.array:
-    side = vlm.config.vision_config.image_size
+    side = vlm.engine.config.vision_config.image_size
     pixels = mx.array(prepare(Image.open(picture.path).convert("RGB"), side, "pad"))
-    embeds = vlm.model.project(vlm.model.encode_image(pixels[None] / 255))[0]
-    prompt = vlm.tokenizer.build(
+    embeds = vlm.engine.model.project(
+        vlm.engine.model.encode_image(pixels[None] / 255)
+    )[0]
+    prompt = vlm.engine.tokenizer.build(
         [Message("user", QUESTION, images=1)], [embeds.shape[0]]
     )
-    spliced = vlm.model.splice(prompt.token_ids, prompt.image_spans, [embeds])
-    return vlm.model(spliced)[0]
+    spliced = vlm.engine.model.splice(prompt.token_ids, prompt.image_spans, [embeds])
+    return vlm.engine.model(spliced)[0]
 
 
 def test_logits_of_100_test_pictures(vlm: FastVLM, torch_model: Reference) -> None:

@@ -130,9 +130,9 @@ def test_a_finished_run_becomes_a_model(options: Options, tokenizer: Tokenizer) 
         vlm = load(folder, dtype="float32")
         scene = draw_scene(EASY, "test", 0, 0)
         assert vlm.generate(scene.image, "what?", max_tokens=2).image_tokens == 1
-        trained = vlm.config.vision_config.trained_resolutions
+        trained = vlm.engine.config.vision_config.trained_resolutions
         assert trained == tuple(RESOLUTIONS)
-        assert vlm.config.license == "mit"
+        assert vlm.engine.config.license == "mit"
 
 
 def changed(trainer: Trainer) -> set[str]:

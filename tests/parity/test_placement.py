@@ -25,7 +25,9 @@ from transformers import FastVlmForConditionalGeneration  # noqa: E402
 from fastvlm_mlx import FastVLM, engine  # noqa: E402
 from fastvlm_mlx.device.backend import mx  # noqa: E402
 from fastvlm_mlx.images.resize import prepare  # noqa: E402
-from fastvlm_mlx.text.tokenizer import question  # noqa: E402
+from fastvlm_mlx.text.prompt import Message  # noqa: E402
+
+# noqa: E402
 from tests.goldens.layouts import Recipe, write_fast_vlm  # noqa: E402
 from tests.parity import runtime  # noqa: E402
 from tests.parity.reference import TextShape, TowerShape  # noqa: E402
@@ -102,7 +104,8 @@ def their_logits(
 ) -> Array:
     """The same of transformers, (V,)."""
     lengths = [POSITIONS] * len(images)
-    prompt = vlm.tokenizer.build([question(text, len(images))], lengths)
+    question = Message("user", text, images=len(images))
+    prompt = vlm.engine.tokenizer.build([question], lengths)
     ids = torch.tensor([prompt.token_ids])
     for start, length in prompt.image_spans:
         ids[0, start : start + length] = RECIPE.image_token
@@ -157,7 +160,7 @@ def test_a_conversation(
         patch.setattr(engine, "make_sampler", lambda *_: spy)
         result = chat.ask("Which is red?", max_tokens=1)
     assert result.reused_tokens > result.prompt_tokens // 2
-    last = ours.caches.prefixes.last()
+    last = ours.engine.caches.prefixes.last()
     assert len(last) == result.prompt_tokens
     ids = [RECIPE.image_token if isinstance(key, str) else key for key in last.keys]
     pixels = np.stack([prepare(image, SIZE, "pad") for image in pictures[:3]])

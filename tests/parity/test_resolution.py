@@ -102,8 +102,8 @@ def their_embeds(model: FastVlmForConditionalGeneration, view: Array) -> Array:
 
 def our_embeds(vlm: FastVLM, image: Image.Image, **asked: Any) -> Array:
     """What our language model gets, (N, D)."""
-    picture = vlm.open_picture(image, GenerationOptions.of(**asked))
-    made = vlm.encoder.encode([picture], False, lambda _: None)
+    picture = vlm.engine.open_image(image, GenerationOptions.of(**asked))
+    made = vlm.engine.encoder.encode([picture], False, lambda _: None)
     return np.array(made[picture.digest].image_embeds)
 
 

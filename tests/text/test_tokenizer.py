@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fastvlm_mlx.errors import CheckpointError, ConfigError, PromptError
 from fastvlm_mlx.model_folder import load_config
-from fastvlm_mlx.text.tokenizer import ChatTokenizer, Message, Prompt
+from fastvlm_mlx.text.prompt import Message, Prompt
+from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from tests.goldens.tokenizer import IMAGE, build_tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", IMAGE)

@@ -1,0 +1,1 @@
+"""The loop: which request gets what the device can do next."""
