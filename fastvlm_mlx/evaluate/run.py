@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_file import write_text
-from ..errors import PromptError, WriteError
+from ..errors import FastVLMError, PromptError, WriteError
 from ..fastvlm import FastVLM
 from ..jobs import AnswerFile
 from ..jobs import Task as Line
@@ -84,21 +84,23 @@ def _answers(run: Run, questions: Questions, path: Path) -> dict[int, dict[str, 
         run.progress(len(file.done), len(lines))
         todo = {row for row in lines if row not in file.done}
         for row, outcome in _ask(run, questions, todo):
-            _require_fair(outcome, f"{questions.table.name}, row {row}")
             file.append(lines[row], outcome)
             run.progress(len(file.done), len(lines))
         written = path.read_bytes().split(b"\n")
         return {line["id"]: line for line in map(json.loads, filter(None, written))}
 
 
-def _require_fair(outcome: Outcome, where: str) -> None:
+def _unfair(outcome: Outcome, where: str) -> FastVLMError | None:
     """A prompt too long is the model's failure; all else is the data's or the host's.
 
     Counted as wrong, a damaged copy or a small memory would pass for a worse model.
     """
     error = outcome.error
-    if error is not None and not isinstance(error, PromptError):
-        raise type(error)(f"{where}: {error}")
+    if error is None or isinstance(error, PromptError):
+        return None
+    if isinstance(error, FastVLMError):
+        return type(error)(f"{where}: {error}")
+    return FastVLMError(f"{where}: {type(error).__name__}: {error}")
 
 
 def _lines(run: Run, questions: Questions) -> dict[int, Line]:
@@ -124,18 +126,33 @@ def _options(run: Run, questions: Questions) -> GenerationOptions:
 def _ask(
     run: Run, questions: Questions, todo: Set[int]
 ) -> Iterator[tuple[int, Outcome]]:
+    """Outcomes by row; after a failure nothing more is asked.
+
+    Raises:
+        FastVLMError: the first failure, when all that was under way is answered.
+    """
     rows: list[int] = []
+    failures: list[FastVLMError] = []
     options = {"max_tokens": questions.task.max_tokens, **run.options}
 
     def requests() -> Iterator[Request]:
         for question, pictures in questions.with_pictures(todo):
+            if failures:
+                return
             rows.append(question.row)
             yield Request(question.prompt, pictures, **options)
 
     if todo:
         size = run.batch_size
         for outcome in run.vlm.batch_as_finished(requests(), batch_size=size):
-            yield rows[outcome.index], outcome
+            row = rows[outcome.index]
+            failure = _unfair(outcome, f"{questions.table.name}, row {row}")
+            if failure is None:
+                yield row, outcome
+            else:
+                failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 def _judged(questions: Questions, question: Question, line: dict[str, Any]) -> Judged:

@@ -85,7 +85,8 @@ def test_scores_count_where_they_are_written_out() -> None:
 def _listed_scores(positions: int, step: int) -> int:
     """As `_most_scores`, by going through every step."""
     ends = [*range(step, positions, step), positions]
-    return max((end - start) * end for start, end in pairwise([0, *ends]))
+    sizes: list[int] = [(end - start) * end for start, end in pairwise([0, *ends])]
+    return max(sizes)
 
 
 @given(positions=st.integers(1, 5000), share=st.integers(1, 5000))
