@@ -21,8 +21,9 @@ from .arguments import (
 from .terminal import FAILURE, OK, ProgressBar, say
 
 if TYPE_CHECKING:
+    from ..answer_file import JobLine
     from ..fastvlm import FastVLM
-    from ..jobs import JobReport, Task
+    from ..jobs import JobReport
 
 _JSONL = (".jsonl", ".ndjson")
 
@@ -93,7 +94,7 @@ def _load(arguments: argparse.Namespace, model: str) -> "FastVLM":
     )
 
 
-def _tasks(arguments: argparse.Namespace, model: str) -> "list[Task]":
+def _tasks(arguments: argparse.Namespace, model: str) -> "list[JobLine]":
     from ..jobs import tasks_from_jsonl, tasks_from_pictures
 
     decisive = f"{model} {arguments.revision} {arguments.dtype}"
