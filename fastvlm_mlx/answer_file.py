@@ -54,9 +54,8 @@ class AnswerFile:
         self.failed: list[str | int] = []
         self._size = 0  # bytes of whole lines
         self._is_new = not os.path.lexists(path)
-        self._file = _open_for_appending(path)
+        self._file = _opened_and_locked(path)
         try:
-            _lock(self._file, path)
             self._read_back()
         except BaseException as error:
             os.close(self._file)
@@ -72,8 +71,9 @@ class AnswerFile:
 
     def close(self) -> None:
         """Let another run have the file; without a line none is left behind."""
-        if self._is_new and not self._size:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            # as the disk has it: a line may be there that nobody counted, at Ctrl-C
+            if self._is_new and not os.fstat(self._file).st_size:
                 os.unlink(self._path)
         os.close(self._file)
 
@@ -152,10 +152,23 @@ def _open_for_appending(path: Path) -> int:
     return file
 
 
-def _lock(file: int, path: Path) -> None:
-    """Keep other runs out, where the file system can do that."""
-    if lock(file) is Lock.HELD:
-        raise JobError(f"{path} is being written by another run; wait for its end.")
+def _opened_and_locked(path: Path) -> int:
+    """The file, with other runs kept out, where the file system can do that."""
+    while True:
+        file = _open_for_appending(path)
+        try:
+            if lock(file) is Lock.HELD:
+                raise JobError(
+                    f"{path} is being written by another run; wait for its end."
+                )
+            if os.fstat(file).st_nlink:
+                return file
+        except BaseException as error:
+            os.close(file)
+            if isinstance(error, OSError):
+                raise _not_writable(path, error) from None
+            raise
+        os.close(file)  # another run removed it between the two, as it had no line
 
 
 def _write_all(file: int, data: bytes) -> None:
