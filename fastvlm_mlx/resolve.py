@@ -16,10 +16,21 @@ from typing import Any
 from .config import FORMAT_VERSION, STAMP, FastVLMConfig
 from .errors import CheckpointError, FastVLMError, quoted
 from .model_folder import CONFIG_FILE, ModelFolder, read_json
-from .model_names import published_model
 from .paths import expanded
 
 EMBEDDED = "nano"
+
+REPOSITORIES = {
+    "0.5b": "apple/FastVLM-0.5B",
+    "1.5b": "apple/FastVLM-1.5B",
+    "7b": "apple/FastVLM-7B",
+}
+"""Where Apple publishes its sizes (https://huggingface.co/apple)."""
+
+SHORT_NAMES = (EMBEDDED, *REPOSITORIES, *(f"{size}-4bit" for size in REPOSITORIES))
+"""What is worth suggesting; other bits may be said as well."""
+
+_SHORT = re.compile(r"(0\.5b|1\.5b|7b)(?:-([234568])bit)?", re.IGNORECASE)
 
 CACHE_VARIABLE = "FASTVLM_MLX_CACHE"
 """Environment variable that moves the cache folder."""
@@ -65,6 +76,19 @@ def find_model(
             'folder, or a hub id such as "apple/FastVLM-0.5B", for short 0.5b.'
         )
     return _converted(download(name, revision), name, bits)
+
+
+def published_model(name: str) -> tuple[str, int | None] | None:
+    """The hub id that a short name means, and the bits to quantize its language model
+    to; None if it is no short name.
+
+    >>> published_model("0.5b-4bit")
+    ('apple/FastVLM-0.5B', 4)
+    """
+    found = _SHORT.fullmatch(name)
+    if found is None:
+        return None
+    return REPOSITORIES[found[1].lower()], int(found[2]) if found[2] else None
 
 
 def is_hub_id(name: str) -> bool:
