@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 LMMS := .venv-lmms
 
-# One worker a core; an idle worker takes tests from the other.
-WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist worksteal
+# A worker a core, which takes tests from another where it has none left.
+WORKERS ?= auto
+PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test drills lint types parity peers smoke evaluate clean
 
