@@ -26,7 +26,9 @@ def vlm() -> FastVLM:
 
 
 @pytest.mark.parametrize(("task", "pictures"), [("shapes", 8), ("text", 4), (EASY, 3)])
-@pytest.mark.parametrize("resolution", [128, 256])
+@pytest.mark.parametrize(
+    "resolution", [128, pytest.param(256, marks=pytest.mark.drills)]
+)
 def test_both_programs_agree(
     task: str, pictures: int, resolution: int, vlm: FastVLM, tmp_path: Path
 ) -> None:
