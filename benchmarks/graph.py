@@ -3,18 +3,23 @@
 Nodes of the graph of one encode and of one decoded token, in the form that GPUs get and
 in the CPU's; those of them that are kernels and not mere views; multiply-adds and
 bytes. Norms, rotations and the decoder's attention are one kernel each on a GPU; the
-CPU composes them of many, so stand-ins of one node are counted in their place.
+CPU composes them of many, so stand-ins of one node are counted in their place. Where
+mlx-vlm is installed, its tower is counted as well.
 """
 
 import argparse
 import io
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any
 from unittest import mock
 
 import mlx.nn as nn
+from mlx.utils import tree_map
 
 from benchmarks.measuring import work
 from benchmarks.measuring.geometry import (
@@ -23,9 +28,10 @@ from benchmarks.measuring.geometry import (
     random_tower,
 )
 from benchmarks.measuring.harness import report
+from benchmarks.measuring.parts import PREFIX, SUFFIX
 from fastvlm_mlx import language
 from fastvlm_mlx.backend import Backend, mx
-from fastvlm_mlx.config import FASTVITHD
+from fastvlm_mlx.config import FASTVITHD, TextConfig
 from fastvlm_mlx.joined import join_projections
 from fastvlm_mlx.vision import FastViTHD
 
@@ -55,6 +61,33 @@ def count(output: mx.array) -> dict[str, int]:
     names = Counter(re.findall(r'label ="(\w+)', dot.getvalue()))
     views = sum(number for name, number in names.items() if name in VIEWS)
     return {"nodes": names.total(), "kernels": names.total() - views}
+
+
+def moved(function: Callable[[mx.array], mx.array], x: mx.array) -> int:
+    """Bytes, if every kernel reads its inputs and writes its outputs once.
+
+    What `mx.compile` fuses counts as the kernels it was before.
+    """
+    sizes: dict[str, int] = {}  # of views: what they let see, at most
+    total = 0
+
+    def size(name: str, shape: tuple[int, ...], dtype: mx.Dtype) -> int:
+        own = math.prod(shape) * dtype.size
+        return min(own, sizes.get(name, own))
+
+    def add(event: dict[str, Any]) -> None:
+        nonlocal total
+        if event["type"] != "primitive":
+            return
+        inputs = [size(*each) for each in event["inputs"]]
+        if event["name"] in VIEWS:
+            for name, *_ in event["outputs"]:
+                sizes[name] = sum(inputs)
+        else:
+            total += sum(inputs) + sum(size(*each) for each in event["outputs"])
+
+    mx.export_function(add, function, x)
+    return total
 
 
 def _one_node(x: mx.array, *_: object, **__: object) -> mx.array:
@@ -92,6 +125,36 @@ def count_encode(tower: FastViTHD, side: int, backend: Backend) -> dict[str, int
         return count(tower(pixels))
 
 
+def count_mlx_vlm(side: int) -> dict[str, float]:
+    """mlx-vlm's tower with weights and pixels in bfloat16.
+
+    Its GELU is one compiled kernel, as `mlx.nn` has it; `MB, GELU of 5` counts the five
+    kernels that it is where nothing compiles it.
+    """
+    from mlx_vlm.models.fastvlm.config import VisionConfig
+    from mlx_vlm.models.fastvlm.vision import VisionModel
+
+    tower = VisionModel(VisionConfig())
+    tower.update(
+        tree_map(lambda each: mx.zeros(each.shape, mx.bfloat16), tower.parameters())
+    )
+    tower.eval()
+
+    def encode(pixels: mx.array) -> mx.array:
+        encoded = tower(pixels)
+        while not isinstance(encoded, mx.array):
+            encoded = encoded[0]
+        return encoded
+
+    pixels = mx.zeros((1, side, side, 3), mx.bfloat16)
+    mx.eval(pixels, tower.parameters())
+    apart = moved(encode, pixels)
+    with mock.patch.object(nn.GELU, "__call__", lambda _, x: mx.negative(x)):
+        fused = moved(encode, pixels)
+    found = {"MB": 1e-6 * fused, "MB, GELU of 5": 1e-6 * apart}
+    return {**count(encode(pixels)), **found}
+
+
 def count_token(model: nn.Module) -> dict[str, int]:
     """One decoded token, after one that is in the cache."""
     cache = language.make_cache(model)
@@ -99,6 +162,22 @@ def count_token(model: nn.Module) -> dict[str, int]:
         mx.eval(language.hidden_states(model, _embedded(model), cache))
         hidden = language.hidden_states(model, _embedded(model), cache)
         return count(language.apply_head(model, hidden).argmax(-1))
+
+
+def prefills(config: TextConfig, side: int, bits: int) -> dict[str, dict[str, float]]:
+    """An image's prompt with the head on its last position, and on every one."""
+    positions = PREFIX + (side // 64) ** 2 + SUFFIX
+    last = work.language_model(config, positions, positions)
+    head = config.hidden_size * config.vocab_size
+    rest = work.Work((positions - 1) * head, (positions - 1) * config.vocab_size)
+    name = f"prefill of {positions}, head on"
+    return {
+        f"{name} {where}": {
+            "GFLOP": 2e-9 * cost.multiply_adds,
+            "MB": 1e-6 * cost.bytes(2, (bits + 0.5) / 8),
+        }
+        for where, cost in (("the last", last), ("every one", last + rest))
+    }
 
 
 def _embedded(model: nn.Module) -> mx.array:
@@ -124,8 +203,13 @@ def main() -> None:
                 **count_encode(tower, side, backend),
                 **costs,
             }
+        if find_spec("mlx_vlm"):
+            results[f"encode {side} px, mlx-vlm's"] = count_mlx_vlm(side)
+    config = LANGUAGE_MODELS[arguments.size]
+    for side in arguments.sides:
+        results |= prefills(config, side, arguments.bits)
     model = packed_language_model(arguments.size, arguments.bits)
-    token = work.language_model(LANGUAGE_MODELS[arguments.size], 1, 280)
+    token = work.language_model(config, 1, 280)
     costs = {
         "GFLOP": 2e-9 * token.multiply_adds,
         "MB": 1e-6 * token.bytes(2, (arguments.bits + 0.5) / 8),
