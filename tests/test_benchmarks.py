@@ -55,11 +55,13 @@ def test_views_are_no_kernels() -> None:
 def test_bytes_that_kernels_move() -> None:
     """Exp reads and writes 32 numbers; the product reads a scalar besides."""
     x = mx.ones((4, 8))
-    assert moved(lambda x: mx.exp(x.T), x) == 2 * 128
-    assert moved(lambda x: mx.exp(x.T) * 2, x) == 2 * 128 + 2 * 128 + 4
+    assert moved(lambda x: mx.exp(x.T), x)["passes"] == 2 * 128
+    assert moved(lambda x: mx.exp(x.T) * 2, x)["passes"] == 2 * 128 + 2 * 128 + 4
     row = mx.random.normal((8,))
     mx.eval(row)  # broadcast, but read once
-    assert moved(lambda x: x + row, x) == 2 * 128 + 32
+    assert moved(lambda x: x + row, x) == {"passes": 2 * 128 + 32, "arithmetic": 0}
+    product = moved(lambda x: x @ x.T, x)  # 4 x 4 numbers come out
+    assert product == {"passes": 0, "arithmetic": 2 * 128 + 64}
 
 
 def test_a_head_on_every_position_is_a_third_more() -> None:
