@@ -1,8 +1,8 @@
 """Sheets covered with characters or figures, for the vision tower.
 
-A picture of one word shows five characters, a sheet about a hundred, in as many colors,
-sizes and fonts as fit, or about thirty figures: per rendered pixel nothing teaches
-faster. Nothing is asked about a sheet; its marks are all there is to learn.
+An image of one word shows five characters, a sheet about a hundred, or thirty figures,
+in many colours, sizes and fonts: nothing teaches more per rendered pixel. Sheets have
+marks and no questions.
 """
 
 import math
@@ -12,63 +12,61 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from benchmarks.nano.labels import CHARACTERS
-from benchmarks.nano.tasks.figures import SHAPES, Figure, draw_figure
-from benchmarks.nano.tasks.fonts import train_fonts
-from benchmarks.nano.tasks.palette import (
-    NAMED,
-    Color,
-    any_color,
-    light,
-    names_on,
-    shade,
-)
-from benchmarks.nano.tasks.scene import Box, Mark, Scene
+from .square import CHARACTERS
+from .tasks.figures import SHAPES, Figure, draw_figure
+from .tasks.fonts import train_fonts
+from .tasks.palette import NAMED, Colour, any_colour, light, names_on, shade
+from .tasks.scene import Box, Mark, Point, Scene
 
-SIDE = 256  # Pixels of a sheet's side; it is resized like every picture.
-FIGURES = 0.3  # Share of the sheets that show figures.
-PANELS = 3  # At most so many panels stand beside each other in a band.
+SIDE = 256  # pixels of a sheet's side; it is resized like every image
+FIGURES = 0.3  # share of the sheets that show figures
+PANELS = 3  # most panels side by side in a band
 
 
 @dataclass(frozen=True)
 class Print:
-    """How a sheet's characters look.
+    """How a sheet's characters look."""
 
-    Attributes:
-        sizes: smallest and largest font size in pixels; small ones are drawn more.
-        contrast: least difference of lightness between a panel and its text, of 255.
-    """
-
-    sizes: tuple[int, int]
-    contrast: int
+    sizes: tuple[int, int]  # smallest and largest font size in pixels
+    contrast: int  # least difference of lightness of panel and text, of 255
 
     def draw_size(self, source: random.Random) -> int:
-        """Draw a font size."""
+        """A font size; small ones are drawn more often."""
         smallest, largest = self.sizes
         return round(smallest * math.pow(largest / smallest, source.random()))
 
-    def draw_colors(self, source: random.Random) -> tuple[Color, Color]:
-        """Draw the colors of a panel and of its text."""
+    def draw_colours(self, source: random.Random) -> tuple[Colour, Colour]:
+        """The colours of a panel and of its text."""
         while True:
-            paper, ink = any_color(source), any_color(source)
+            paper, ink = any_colour(source), any_colour(source)
             if abs(light(paper) - light(ink)) >= self.contrast:
                 return paper, ink
 
 
-# Half of the sheets are easy to read: without them the beginning takes much longer.
+# Half of the sheets are easy to read: without them learning begins much later.
 PRINTS = (Print(sizes=(18, 44), contrast=140), Print(sizes=(11, 44), contrast=60))
+
+# Alphabets of a sheet's words, and their greatest length.
+ALPHABETS = [
+    (string.ascii_lowercase, 9),
+    (string.ascii_lowercase, 9),
+    (string.ascii_uppercase, 7),
+    (string.digits, 6),
+    (string.digits + ".,:/-", 8),
+    ("".join(CHARACTERS), 3),
+]
 
 
 def draw_sheet(seed: int, index: int) -> Scene:
-    """Return a sheet of characters or of figures."""
+    """A sheet of characters or of figures."""
     source = random.Random(f"sheet {seed} {index}")
     draw = _figures if source.random() < FIGURES else _characters
     return draw(source)
 
 
 def _figures(source: random.Random) -> Scene:
-    """Draw figures of all kinds in the fields of a grid, one or none in each."""
-    ground = any_color(source)
+    """Draw figures of all kinds in the fields of a grid, at most one in each."""
+    ground = any_colour(source)
     image = Image.new("RGB", (SIDE, SIDE), ground)
     count = source.randint(2, 8)
     names, field = names_on([ground], tuple(NAMED)), SIDE / count
@@ -83,10 +81,10 @@ def _figures(source: random.Random) -> Scene:
 
 
 def _figure(
-    source: random.Random, names: list[str], corner: tuple[float, float], field: float
+    source: random.Random, names: list[str], corner: Point, field: float
 ) -> Figure:
-    """Draw a figure of any size that fits into a field."""
-    color, shape = source.choice(names), source.choice(SHAPES)
+    """A figure of any size that fits into a field."""
+    colour, shape = source.choice(names), source.choice(SHAPES)
     width = height = field * source.uniform(0.5, 1.0)
     if shape == "rectangle":
         thin = source.uniform(1.45, 2.4)
@@ -95,11 +93,11 @@ def _figure(
     top = corner[1] + source.uniform(0, field - height)
     box: Box = (left, top, left + width, top + height)
     turn = 0.0 if shape == "rectangle" else source.uniform(-12, 12)
-    return Figure(color, shape, shade(source, color), box, turn)
+    return Figure(colour, shape, shade(source, colour), box, turn)
 
 
 def _characters(source: random.Random) -> Scene:
-    """Draw bands of colored panels, each holding a line of characters."""
+    """Draw bands of coloured panels, each with a line of characters."""
     style = source.choice(PRINTS)
     image = Image.new("RGB", (SIDE, SIDE))
     marks: list[Mark] = []
@@ -109,8 +107,8 @@ def _characters(source: random.Random) -> Scene:
         bottom = top + round(size * source.uniform(1.15, 1.7))
         edges = sorted(source.sample(range(16, SIDE, 16), source.randrange(PANELS)))
         for left, right in zip([0, *edges], [*edges, SIDE], strict=True):
-            colors = style.draw_colors(source)
-            marks += _panel(image, source, (left, top, right, bottom), size, colors)
+            colours = style.draw_colours(source)
+            marks += _panel(image, source, (left, top, right, bottom), size, colours)
         top = bottom
     return Scene(image, (), tuple(marks))
 
@@ -120,12 +118,12 @@ def _panel(
     source: random.Random,
     box: tuple[int, int, int, int],
     size: int,
-    colors: tuple[Color, Color],
+    colours: tuple[Colour, Colour],
 ) -> list[Mark]:
-    """Fill a box with a color and a line of characters; return their marks."""
+    """Fill a box with a colour and a line of characters; their marks."""
     left, top, right, bottom = box
     draw = ImageDraw.Draw(image)
-    draw.rectangle((left, top, right - 1, bottom - 1), colors[0])
+    draw.rectangle((left, top, right - 1, bottom - 1), colours[0])
     font = source.choice(train_fonts()).at(size)
     x = left + source.uniform(1, size / 2)
     base = top + source.uniform(0.8, 0.9) * (bottom - top)
@@ -134,29 +132,19 @@ def _panel(
         width = font.getlength(character)
         if x + width > right:
             break
-        draw.text((x, base), character, colors[1], font, anchor="ls")
+        draw.text((x, base), character, colours[1], font, anchor="ls")
         if character != " ":
-            ink = font.getbbox(character, anchor="ls")
-            box_of_ink = (x + ink[0], base + ink[1], x + ink[2], base + ink[3])
-            marks.append(Mark(character, box_of_ink))
+            mark = Mark(character, font.getbbox(character, anchor="ls"))
+            marks.append(mark.shifted(x, base))
         x += width
     return marks
 
 
 def _line(source: random.Random) -> str:
-    """Draw a long line: small and large letters, numbers, now and then any sign."""
+    """A line longer than any panel."""
     words = []
     for _ in range(24):
-        alphabet, longest = source.choice(
-            [
-                (string.ascii_lowercase, 9),
-                (string.ascii_lowercase, 9),
-                (string.ascii_uppercase, 7),
-                (string.digits, 6),
-                (string.digits + ".,:/-", 8),
-                ("".join(CHARACTERS), 3),
-            ]
-        )
+        alphabet, longest = source.choice(ALPHABETS)
         length = source.randint(1, longest)
         words.append("".join(source.choices(alphabet, k=length)))
     return " ".join(words)

@@ -1,48 +1,33 @@
-"""The shapes task: up to six coloured figures, in a picture of any proportions."""
+"""The shapes task: up to six coloured figures, in an image of any proportions."""
 
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
-from benchmarks.nano.tasks.camera import wear
-from benchmarks.nano.tasks.figures import EASY as EASY_SHAPES
-from benchmarks.nano.tasks.figures import SHAPES, Figure, draw_figure
-from benchmarks.nano.tasks.ground import Ground, Size, draw_ground, draw_size
-from benchmarks.nano.tasks.holdout import (
-    Split,
-    draw_value,
-    held_out,
-    novelty,
-    unseen_wanted,
-)
-from benchmarks.nano.tasks.palette import (
-    EASY,
-    NAMED,
-    distance,
-    names_on,
-    pale,
-    readable_on,
-    shade,
-)
-from benchmarks.nano.tasks.scene import Box, Mark, Scene
-from benchmarks.nano.tasks.shape_questions import draw_questions
+from .canvas import Ground, Size, draw_ground, draw_size, wear
+from .figures import EASY as EASY_SHAPES
+from .figures import SHAPES, Figure, draw_figure
+from .holdout import Split, draw_value, held_out, novelty, unseen_wanted
+from .palette import EASY, NAMED, Colour, distance, names_on, pale, readable_on, shade
+from .scene import Box, Mark, Scene
+from .shape_questions import draw_questions
 
 Kind = tuple[str, str]
 """A colour's and a shape's name."""
 
-# Share of pictures like those of easy-vqa: one figure on a plain pale ground; how often
-# others show one figure, two ... Training has more of what takes longer to learn.
+# The share of images like easy-vqa's, one figure on a plain pale ground, and how often
+# the others show one figure, two ... Training has more of what takes longer to learn.
 SIMPLE = {"train": 0.1, "test": 0.25}
 COUNTS = {"train": (8, 20, 20, 18, 17, 17), "test": (26, 24, 18, 13, 10, 9)}
-GAP = 0.03  # Least distance of two figures, as a share of the longer side.
+GAP = 0.03  # least distance of two figures, as a share of the longer side
 
 
 def draw_shapes(random: Random, split: Split) -> Scene:
-    """Draw a picture of figures and ask about them."""
+    """Draw an image of figures and ask about them."""
     simple = random.random() < SIMPLE[split]
     size = _simple_size(random) if simple else draw_size(random)
     ground = draw_ground(random, size, pale(random) if simple else None)
-    names = names_on(ground.colors, EASY if simple else tuple(NAMED))
+    names = names_on(ground.colours, EASY if simple else tuple(NAMED))
     shapes = EASY_SHAPES if simple else SHAPES
     number = 1 if simple else random.choices(range(1, 7), COUNTS[split])[0]
     unseen = unseen_wanted(random, split)
@@ -54,8 +39,8 @@ def draw_shapes(random: Random, split: Split) -> Scene:
     figures = _arrange(random, size, drawn)
     for figure in figures:
         draw_figure(ground.image, figure, _rim(random, ground, figure))
-    # Where no room was left for all figures, the combination may be a seen one.
-    new = is_unseen([(one.color, one.shape) for one in figures])
+    # Where figures found no room, the combination may be another than was drawn.
+    new = is_unseen([(one.colour, one.shape) for one in figures])
     if new and split == "train":
         return draw_shapes(random, split)
     asked = draw_questions(random, figures, size, novelty(new), split)
@@ -64,47 +49,47 @@ def draw_shapes(random: Random, split: Split) -> Scene:
 
 
 def is_unseen(kinds: Sequence[Kind]) -> bool:
-    """Say whether a colour, a shape and their number in the picture are held out."""
+    """Whether a colour, a shape and their number in the image are held out."""
     return any(held_out(*kind, number) for kind, number in Counter(kinds).items())
 
 
 def _simple_size(random: Random) -> Size:
-    """Half the simple pictures are as small as easy-vqa's, which look soft enlarged."""
+    """Many simple images are as small as easy-vqa's, which look soft enlarged."""
     return (64, 64) if random.random() < 0.4 else draw_size(random)
 
 
 def _draw_kinds(
     random: Random, names: Sequence[str], shapes: Sequence[str], number: int
 ) -> list[Kind]:
-    """Draw kinds, some of them again, so that there is something to count."""
+    """Draw kinds, some of them repeatedly, so that there is something to count."""
     kinds: list[Kind] = []
     for _ in range(number):
-        color, shape = random.choice(names), random.choice(shapes)
-        like = random.choice(kinds) if kinds else (color, shape)
+        colour, shape = random.choice(names), random.choice(shapes)
+        like = random.choice(kinds) if kinds else (colour, shape)
         repeated = random.random()
         if repeated < 0.3:
-            color, shape = like
+            colour, shape = like
         elif repeated < 0.45:
             shape = like[1]
         elif repeated < 0.6:
-            color = like[0]
-        kinds.append((color, shape))
+            colour = like[0]
+        kinds.append((colour, shape))
     return kinds
 
 
 def _arrange(random: Random, size: Size, kinds: Sequence[Kind]) -> list[Figure]:
-    """Place the figures apart from each other; one that finds no room is left out."""
+    """Place the figures without overlap; one that finds no room is left out."""
     figures: list[Figure] = []
-    for color, shape in kinds:
+    for colour, shape in kinds:
         box = _find_room(random, size, shape, len(kinds), [one.box for one in figures])
         if box is not None:
             turn = _draw_turn(random, shape)
-            figures.append(Figure(color, shape, shade(random, color), box, turn))
+            figures.append(Figure(colour, shape, shade(random, colour), box, turn))
     return figures
 
 
 def _draw_turn(random: Random, shape: str) -> float:
-    """Draw by how much a figure is turned; a turned rectangle would be a rhomboid."""
+    """Degrees that a figure is turned; a turned rectangle would become a rhomboid."""
     turn = random.uniform(-12, 12) if random.random() < 0.4 else 0.0
     if shape == "triangle":
         turn += random.choice((0, 180))
@@ -130,7 +115,7 @@ def _find_room(
 
 
 def _proportions(random: Random, shape: str, side: float) -> tuple[float, float]:
-    """Return a width and a height: a rectangle is plainly no square."""
+    """A width and a height: a rectangle is clearly no square."""
     if shape == "rectangle":
         thin = side / random.uniform(1.45, 2.4)
         return (side, thin) if random.random() < 0.6 else (thin, side)
@@ -145,10 +130,10 @@ def _touch(one: Box, other: Box, gap: float) -> bool:
     return not (apart_x or apart_y)
 
 
-def _rim(random: Random, ground: Ground, figure: Figure) -> tuple[int, int, int] | None:
-    """Give one figure in six a rim, dark or light, where it stands out."""
+def _rim(random: Random, ground: Ground, figure: Figure) -> Colour | None:
+    """A dark or light rim for one figure in six, where it stands out."""
     if random.random() > 1 / 6 or figure.extent < 24 or figure.shape == "ring":
         return None
-    rim = readable_on(random, *ground.colors[:1])
-    dull = max(rim) - min(rim) < 60  # A bright rim would be a second colour to name.
+    rim = readable_on(random, *ground.colours[:1])
+    dull = max(rim) - min(rim) < 60  # a bright rim would be a second colour to name
     return rim if dull and distance(rim, figure.fill) > 90 else None

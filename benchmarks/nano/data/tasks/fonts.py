@@ -1,4 +1,4 @@
-"""The fonts: which families there are, which are held out, and their files."""
+"""Font families, which of them are held out, and text drawn with marks."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -7,28 +7,22 @@ from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
 
-from PIL import ImageFont
+from PIL import ImageDraw, ImageFont
 
-from benchmarks.nano.tasks.holdout import Split
+from .holdout import Split
+from .palette import Colour
+from .scene import Mark, Point
 
 
 @dataclass(frozen=True)
 class Family:
-    """A font family inside an installed package.
-
-    Attributes:
-        name: what people call it.
-        package: the package that carries the files.
-        files: pattern of its files, inside the package.
-        weight: how often it is drawn, compared with the others.
-        capitals: whether it has no small letters, so that case cannot be read.
-    """
+    """A font family inside an installed package."""
 
     name: str
     package: str
-    files: str
-    weight: float = 1.0
-    capitals: bool = False
+    files: str  # glob pattern inside the package
+    weight: float = 1.0  # how often it is drawn, relative to the others
+    capitals: bool = False  # without small letters, so that case cannot be read
 
 
 FAMILIES = (
@@ -46,8 +40,8 @@ FAMILIES = (
     Family("Lato", "font_lato", "files/*.ttf"),
     Family("Caladea", "font_caladea", "files/*.ttf"),
 )
-UNSEEN = frozenset({"Lato", "Caladea"})  # One sans-serif, one serif: test only.
-SKIPPED = ("Thin", "ExtraLight", "Variable")  # Hairlines vanish at 256 pixels.
+UNSEEN = frozenset({"Lato", "Caladea"})  # one sans-serif, one serif: test only
+SKIPPED = ("Thin", "ExtraLight", "Variable")  # hairlines vanish at 256 pixels
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Face:
         return load_font(self, size)
 
     def fitting(self, text: str, width: float, size: float) -> int:
-        """Return a size, at most `size`, at which the text is no wider than `width`."""
+        """The largest size, at most `size`, at which the text fits into `width`."""
         at_hundred = self.at(100).getlength(text)
         return max(int(min(size, 100 * width / max(at_hundred, 1))), 4)
 
@@ -75,37 +69,29 @@ class Face:
 @lru_cache(maxsize=256)
 def load_font(face: Face, size: int) -> ImageFont.FreeTypeFont:
     """Open a face at a size in pixels per em, at least 4."""
-    # The basic layout is part of every Pillow, so that all machines draw alike.
+    # Every Pillow has the basic layout, so all machines draw alike.
     basic = ImageFont.Layout.BASIC
     return ImageFont.truetype(face.path, max(size, 4), layout_engine=basic)
 
 
 @cache
 def train_fonts() -> Sequence[Face]:
-    """List every face that training may show small and capital letters in."""
+    """Every face that training may show small and capital letters in."""
     seen = [one for one in FAMILIES if one.name not in UNSEEN and not one.capitals]
     return tuple(face for family in seen for face in faces(family))
 
 
-def draw_face(random: Random, split: Split, everyday: bool = False) -> Face:
-    """Draw a face: in the test split every third is of an unseen family.
-
-    Args:
-        random: the source of every choice.
-        split: "train" or "test".
-        everyday: leave out what charts, receipts and screens are hardly set in.
-    """
+def draw_face(random: Random, split: Split) -> Face:
+    """A face; in the test split one in three is of a held-out family."""
     unseen = split == "test" and random.random() < 1 / 3
     families = [one for one in FAMILIES if (one.name in UNSEEN) == unseen]
-    if everyday:
-        families = [one for one in families if one.weight >= 1]
     family = random.choices(families, [one.weight for one in families])[0]
     return random.choice(faces(family))
 
 
 @cache
 def faces(family: Family) -> Sequence[Face]:
-    """List the faces of a family, in the order of their files' names.
+    """The faces of a family, by file name.
 
     Raises:
         ModuleNotFoundError: its package is not installed.
@@ -120,3 +106,24 @@ def faces(family: Family) -> Sequence[Face]:
     paths = sorted(folder.glob(family.files))
     kept = [p for p in paths if not any(word in p.name for word in SKIPPED)]
     return tuple(Face(str(path), family) for path in kept)
+
+
+def write(
+    pen: ImageDraw.ImageDraw,
+    middle: Point,
+    text: str,
+    font: ImageFont.FreeTypeFont,
+    fill: Colour,
+) -> tuple[Mark, ...]:
+    """Write one line about its middle; the marks of all characters but spaces."""
+    pen.text(middle, text, font=font, fill=fill, anchor="mm")
+    left, top = font.getbbox(text, anchor="mm")[:2]
+    ink_left, ink_top = font.getbbox(text, anchor="ls")[:2]
+    x, baseline = middle[0] + left - ink_left, middle[1] + top - ink_top
+    return tuple(
+        Mark(character, font.getbbox(character, anchor="ls")).shifted(
+            x + font.getlength(text[:place]), baseline
+        )
+        for place, character in enumerate(text)
+        if character != " "
+    )

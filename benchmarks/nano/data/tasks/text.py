@@ -6,23 +6,13 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from benchmarks.nano.tasks.asking import ask
-from benchmarks.nano.tasks.camera import paste_tilted, tilted, wear
-from benchmarks.nano.tasks.fonts import Face, draw_face
-from benchmarks.nano.tasks.ground import Ground, Size, draw_ground, draw_size
-from benchmarks.nano.tasks.holdout import Split, novelty, unseen_wanted
-from benchmarks.nano.tasks.lettering import write
-from benchmarks.nano.tasks.palette import (
-    NAMED,
-    Color,
-    any_color,
-    light,
-    pale,
-    readable_on,
-    shade,
-)
-from benchmarks.nano.tasks.scene import Ask, Mark, Scene
-from benchmarks.nano.tasks.wording import (
+from .canvas import Ground, Size, draw_ground, draw_size, paste_tilted, tilted, wear
+from .fonts import Face, draw_face, write
+from .holdout import Split, novelty, unseen_wanted
+from .palette import NAMED, Colour, any_colour, light, pale, readable_on, shade
+from .scene import Mark, Question, Scene
+from .wording import (
+    ask,
     draw_letters,
     draw_number,
     draw_price,
@@ -31,27 +21,21 @@ from benchmarks.nano.tasks.wording import (
     is_unseen_number,
 )
 
-HARD = 0.2  # Share of texts that need more than 256 pixels to be read.
-EASY_SIZES, HARD_SIZES = (0.11, 0.34), (0.055, 0.11)  # Of the picture's longer side.
-LEADING = 1.25  # Lines are so many font sizes apart.
-PLATES = 0.45  # Share of texts on a sign or label.
-PAD = 0.8  # Widest rim of a plate around its text, of the font size.
-TILTED = 0.35  # Share of plates that are seen at an angle.
+HARD = 0.2  # share of texts that need more than 256 pixels to be read
+EASY_SIZES, HARD_SIZES = (0.11, 0.34), (0.055, 0.11)  # of the image's longer side
+LEADING = 1.25  # distance of two lines, in font sizes
+PLATES = 0.45  # share of texts on a sign or label
+PAD = 0.8  # widest rim of a plate around its text, in font sizes
+TILTED = 0.35  # share of plates that are seen at an angle
 
 
 @dataclass(frozen=True)
 class Writing:
-    """What is written.
+    """What is written."""
 
-    Attributes:
-        lines: from top to bottom.
-        what: "word", "letters", "line", "number", "price", "time", "year", "both".
-        unseen: whether a held-out word or number is among it.
-    """
-
-    lines: tuple[str, ...]
-    what: str
-    unseen: bool
+    lines: tuple[str, ...]  # from top to bottom
+    what: str  # "word", "letters", "line", "number", "price", "time", "year", "both"
+    unseen: bool  # whether a held-out word or number is among it
 
     @property
     def text(self) -> str:
@@ -60,7 +44,7 @@ class Writing:
 
 
 def draw_text(random: Random, split: Split) -> Scene:
-    """Draw a picture of a text and ask what is written."""
+    """Draw an image of a text and ask what is written."""
     size = draw_size(random)
     face = draw_face(random, split)
     writing = draw_writing(random, split, face.family.capitals)
@@ -138,9 +122,9 @@ def _cased(random: Random, word: str, capitals: bool) -> str:
 def _draw_plain(
     random: Random, ground: Ground, writing: Writing, face: Face
 ) -> tuple[tuple[Mark, ...], str | None]:
-    """Write straight on the ground and return the marks and the colour's name."""
+    """Write straight on the ground; the marks, and the colour's name if it has one."""
     image = ground.image
-    name, ink = _ink(random, *ground.colors)
+    name, ink = _ink(random, *ground.colours)
     size = _font_size(random, image.size, writing, face, image.width * 0.94, 0)
     pen, font = ImageDraw.Draw(image), face.at(size)
     width = max(font.getlength(line) for line in writing.lines)
@@ -150,7 +134,7 @@ def _draw_plain(
     marks: tuple[Mark, ...] = ()
     for row, line in enumerate(writing.lines):
         middle = y + size * LEADING * (row + 0.5)
-        marks += write(pen, (round(x), round(middle)), line, font, ink, "mm")
+        marks += write(pen, (round(x), round(middle)), line, font, ink)
     return _inked(marks, name), name
 
 
@@ -161,7 +145,7 @@ def _inked(marks: Iterable[Mark], name: str | None) -> tuple[Mark, ...]:
 def _font_size(
     random: Random, size: Size, writing: Writing, face: Face, width: float, pad: float
 ) -> int:
-    """Draw a font size that fits, with `pad` of it left and right, into the picture."""
+    """A font size at which the text fits, with `pad` of it to the left and right."""
     low, high = HARD_SIZES if random.random() < HARD else EASY_SIZES
     wanted = random.uniform(low, high) * max(size)
     tallest = 0.9 * size[1] / (LEADING * len(writing.lines) + pad)
@@ -171,12 +155,12 @@ def _font_size(
     return max(int(fitting * min(share, 1.0)), 4)
 
 
-def _ink(random: Random, *grounds: Color) -> tuple[str | None, Color]:
-    """Draw a readable colour, and its name if half the time it has one."""
+def _ink(random: Random, *grounds: Colour) -> tuple[str | None, Colour]:
+    """A readable colour, preceded by its name, if it has one."""
     names = [
         name
-        for name, color in NAMED.items()
-        if all(abs(light(color) - light(ground)) > 80 for ground in grounds)
+        for name, colour in NAMED.items()
+        if all(abs(light(colour) - light(ground)) > 80 for ground in grounds)
     ]
     if names and random.random() < 0.6:
         name = random.choice(names)
@@ -213,7 +197,7 @@ def _draw_sign(
     step = round(size * LEADING)
     width = round(max(font.getlength(line) for line in writing.lines)) + 2 * pad
     height = step * len(writing.lines) + 2 * (pad // 2)
-    base = pale(random) if random.random() < 0.4 else any_color(random)
+    base = pale(random) if random.random() < 0.4 else any_colour(random)
     name, ink = _ink(random, base)
     plate = Image.new("RGBA", (width, height))
     pen = ImageDraw.Draw(plate)
@@ -228,19 +212,19 @@ def _draw_sign(
     marks: tuple[Mark, ...] = ()
     for row, line in enumerate(writing.lines):
         middle = pad // 2 + round(step * (row + 0.5))
-        marks += write(pen, (width // 2, middle), line, font, ink, "mm")
+        marks += write(pen, (width // 2, middle), line, font, ink)
     return plate, _inked(marks, name), name
 
 
 def _between(random: Random, inner: int, outer: int) -> float:
-    """Draw where the middle of `inner` comes to lie within `outer`."""
+    """Where the middle of `inner` lies within `outer`."""
     free = max(outer - inner, 0) / 2
     return outer / 2 + random.uniform(-free, free) * 0.9
 
 
 def draw_questions(
-    random: Random, writing: Writing, color: str | None, ending: str
-) -> tuple[Ask, ...]:
+    random: Random, writing: Writing, colour: str | None, ending: str
+) -> tuple[Question, ...]:
     """Ask for the text in one or two ways, for its colour and for single letters."""
     asked = [_ask_text(random, writing, ending)]
     if writing.what in ("number", "price", "time", "year"):
@@ -251,12 +235,12 @@ def draw_questions(
         asked.append(_ask_part(random, writing.text.split(), ending))
     if writing.what == "both":
         asked += _ask_both(random, writing.lines, ending)
-    if color is not None:
-        asked.append(_ask_color(random, color))
+    if colour is not None:
+        asked.append(_ask_colour(random, colour))
     return tuple({one.text: one for one in asked}.values())
 
 
-def _ask_text(random: Random, writing: Writing, ending: str) -> Ask:
+def _ask_text(random: Random, writing: Writing, ending: str) -> Question:
     ways = [
         "what is written?",
         "what does it say?",
@@ -270,7 +254,7 @@ def _ask_text(random: Random, writing: Writing, ending: str) -> Ask:
     return ask(random, kind, ways, writing.text, f"It says {writing.text}.")
 
 
-def _ask_amount(random: Random, writing: Writing, ending: str) -> Ask:
+def _ask_amount(random: Random, writing: Writing, ending: str) -> Question:
     noun = writing.what if random.random() < 0.6 else "number"
     ways = [f"what is the {noun}?", f"what {noun} is shown?", f"read the {noun}."]
     ways += ["what time is it?"] if noun == "time" else []
@@ -278,7 +262,7 @@ def _ask_amount(random: Random, writing: Writing, ending: str) -> Ask:
     return ask(random, f"text/{writing.what}{ending}", ways, writing.text, sentence)
 
 
-def _ask_letter(random: Random, word: str, ending: str) -> Ask:
+def _ask_letter(random: Random, word: str, ending: str) -> Question:
     which = random.choice(("first", "last"))
     letter = word[0] if which == "first" else word[-1]
     ways = (f"what is the {which} letter?", f"which letter comes {which}?")
@@ -286,14 +270,14 @@ def _ask_letter(random: Random, word: str, ending: str) -> Ask:
     return ask(random, f"text/letter{ending}", ways, letter, sentence)
 
 
-def _ask_part(random: Random, words: Sequence[str], ending: str) -> Ask:
+def _ask_part(random: Random, words: Sequence[str], ending: str) -> Question:
     which, word = random.choice((("first", words[0]), ("last", words[-1])))
     ways = (f"what is the {which} word?", f"which word comes {which}?")
     sentence = f"The {which} word is {word}."
     return ask(random, f"text/part{ending}", ways, word, sentence)
 
 
-def _ask_both(random: Random, lines: tuple[str, ...], ending: str) -> list[Ask]:
+def _ask_both(random: Random, lines: tuple[str, ...], ending: str) -> list[Question]:
     word, number = lines
     says = f"The word is {word}."
     ways = ("what is the word?", "which word is written?")
@@ -303,12 +287,12 @@ def _ask_both(random: Random, lines: tuple[str, ...], ending: str) -> list[Ask]:
     return [of_word, ask(random, f"text/part{ending}", ways, number, says)]
 
 
-def _ask_color(random: Random, color: str) -> Ask:
+def _ask_colour(random: Random, colour: str) -> Question:
     ways = ("what color is the text?", "what is the color of the text?")
-    return ask(random, "text/color", ways, color, f"The text is {color}.")
+    return ask(random, "text/color", ways, colour, f"The text is {colour}.")
 
 
-def _caption(writing: Writing, on_plate: bool, ending: str) -> Ask:
+def _caption(writing: Writing, on_plate: bool, ending: str) -> Question:
     thing = "sign" if on_plate else "picture"
     sentence = f"A {thing} that says {writing.text}."
-    return Ask("Describe the picture.", sentence, f"captions/text{ending}")
+    return Question("Describe the picture.", sentence, f"captions/text{ending}")

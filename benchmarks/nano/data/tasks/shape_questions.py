@@ -1,40 +1,36 @@
-"""What is asked about figures, worked out from where and what they are."""
+"""What is asked about figures; every answer follows from the figures themselves."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 
-from benchmarks.nano.tasks.asking import ask
-from benchmarks.nano.tasks.figures import SHAPES, Figure
-from benchmarks.nano.tasks.ground import Size
-from benchmarks.nano.tasks.holdout import Split
-from benchmarks.nano.tasks.ninth import ninth
-from benchmarks.nano.tasks.palette import NAMED
-from benchmarks.nano.tasks.scene import Ask
-from benchmarks.nano.tasks.wording import COUNTS, capitalized, listed, with_article
+from .canvas import Size, ninth
+from .figures import SHAPES, Figure
+from .holdout import Split
+from .palette import NAMED
+from .scene import Question
+from .wording import COUNTS, ask, capitalized, listed, with_article
 
-# Questions drawn for a picture; some find nothing to ask, some come twice. In training
-# more are drawn, of which `feed.choose` takes those that are learned slowest.
+# Questions drawn for an image; some do not apply, some come twice. Training draws more
+# and asks mostly those that are learned slowly (`loader.choose`).
 ASKED = {"train": 24, "test": 16}
-CLEAR = 0.12  # What is left of what: at least this share of the picture apart.
-BIGGER = 1.35  # A bigger figure is at least so many times as wide.
-CAPTION_MOST = 4  # More figures are not described.
+CLEAR = 0.12  # what is left of another is so at least by this share of the image
+BIGGER = 1.35  # a bigger figure is at least this many times as wide
+CAPTION_MOST = 4  # images with more figures are not described
 
 Figures = Sequence[Figure]
-Asker = Callable[[Random, Figures, Size, str], Ask | None]
+Maybe = Question | None
+Asker = Callable[[Random, Figures, Size, str], Maybe]
 
 
 def draw_questions(
     random: Random, figures: Figures, size: Size, ending: str, split: Split
-) -> tuple[Ask, ...]:
+) -> tuple[Question, ...]:
     """Draw questions about the figures, and a request to describe them.
 
     Args:
-        random: the source of every choice.
-        figures: all figures of the picture.
-        size: the picture's.
-        ending: the end of the questions' kinds.
-        split: what the picture is for.
+        size: the image's.
+        ending: of the questions' kinds, see `holdout.novelty`.
     """
     askers = random.choices(tuple(ASKERS), tuple(ASKERS.values()), k=ASKED[split])
     drawn = [asker(random, figures, size, ending) for asker in askers]
@@ -43,28 +39,28 @@ def draw_questions(
     return tuple({one.text: one for one in drawn if one is not None}.values())
 
 
-def _color(random: Random, figures: Figures, size: Size, ending: str) -> Ask | None:
+def _colour(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
     figure = random.choice(figures)
     alike = [one for one in figures if one.shape == figure.shape]
-    if len({one.color for one in alike}) > 1:
+    if len({one.colour for one in alike}) > 1:
         return None
     noun = figure.shape
     if len(figures) == 1 and random.random() < 0.4:
         noun = random.choice(("shape", "object"))
     if len(alike) > 1:
         ways: tuple[str, ...] = (f"what color are the {_plural(noun)}?",)
-        sentence = f"The {_plural(noun)} are {figure.color}."
+        sentence = f"The {_plural(noun)} are {figure.colour}."
     else:
         ways = (
             f"what color is the {noun}?",
             f"what is the color of the {noun}?",
             f"which color does the {noun} have?",
         )
-        sentence = f"The {noun} is {figure.color}."
-    return ask(random, f"shapes/color{ending}", ways, figure.color, sentence)
+        sentence = f"The {noun} is {figure.colour}."
+    return ask(random, f"shapes/color{ending}", ways, figure.colour, sentence)
 
 
-def _shape(random: Random, figures: Figures, size: Size, ending: str) -> Ask | None:
+def _shape(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
     figure = random.choice(figures)
     if len(figures) == 1 and random.random() < 0.5:
         ways = (
@@ -76,18 +72,18 @@ def _shape(random: Random, figures: Figures, size: Size, ending: str) -> Ask | N
         )
         sentence = f"It is {with_article(figure.shape)}."
         return ask(random, f"shapes/shape{ending}", ways, figure.shape, sentence)
-    if [one.color for one in figures].count(figure.color) > 1:
+    if [one.colour for one in figures].count(figure.colour) > 1:
         return None
-    of_color = (
-        f"what is the {figure.color} shape?",
-        f"what shape is {figure.color}?",
-        f"what shape is the {figure.color} object?",
+    of_colour = (
+        f"what is the {figure.colour} shape?",
+        f"what shape is {figure.colour}?",
+        f"what shape is the {figure.colour} object?",
     )
-    sentence = f"The {figure.color} shape is {with_article(figure.shape)}."
-    return ask(random, f"shapes/shape{ending}", of_color, figure.shape, sentence)
+    sentence = f"The {figure.colour} shape is {with_article(figure.shape)}."
+    return ask(random, f"shapes/shape{ending}", of_colour, figure.shape, sentence)
 
 
-def _count(random: Random, figures: Figures, size: Size, ending: str) -> Ask:
+def _count(random: Random, figures: Figures, size: Size, ending: str) -> Question:
     figure = random.choice(figures)
     which = random.random()
     if which < 0.35:
@@ -96,8 +92,8 @@ def _count(random: Random, figures: Figures, size: Size, ending: str) -> Ask:
         noun = figure.shape
         number = sum(one.shape == noun for one in figures)
     elif which < 0.8:
-        noun = f"{figure.color} {random.choice(('shape', 'object'))}"
-        number = sum(one.color == figure.color for one in figures)
+        noun = f"{figure.colour} {random.choice(('shape', 'object'))}"
+        number = sum(one.colour == figure.colour for one in figures)
     else:
         noun = _any_name(random) if random.random() < 0.25 else figure.name
         number = sum(one.name == noun for one in figures)
@@ -114,9 +110,9 @@ def _count(random: Random, figures: Figures, size: Size, ending: str) -> Ask:
     return ask(random, f"shapes/count{ending}", ways, str(number), sentence)
 
 
-def _place(random: Random, figures: Figures, size: Size, ending: str) -> Ask | None:
+def _place(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
     figure = _unique(random, figures)
-    place = None if figure is None else ninth(figure.center, size)
+    place = None if figure is None else ninth(figure.centre, size)
     if figure is None or place is None:
         return None
     noun = _short_name(random, figure, figures)
@@ -135,13 +131,13 @@ def _in_place(place: str) -> str:
     return "in the middle" if place == "middle" else f"at the {place}"
 
 
-def _beside(random: Random, figures: Figures, size: Size, ending: str) -> Ask | None:
+def _beside(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
     """Ask whether one figure is left of, right of, above or below another."""
     one, other = _unique(random, figures), _unique(random, figures)
     if one is None or other is None or one.name == other.name:
         return None
     axis = random.randrange(2)
-    apart = (one.center[axis] - other.center[axis]) / size[axis]
+    apart = (one.centre[axis] - other.centre[axis]) / size[axis]
     if abs(apart) < CLEAR:
         return None
     before, after = (("left of", "right of"), ("above", "below"))[axis]
@@ -153,7 +149,7 @@ def _beside(random: Random, figures: Figures, size: Size, ending: str) -> Ask | 
     return ask(random, f"shapes/position-yes-no{ending}", ways, answer, sentence)
 
 
-def _bigger(random: Random, figures: Figures, size: Size, ending: str) -> Ask | None:
+def _bigger(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
     """Ask which of two figures is bigger or smaller."""
     one, other = _unique(random, figures), _unique(random, figures)
     if one is None or other is None or one.name == other.name:
@@ -170,7 +166,7 @@ def _bigger(random: Random, figures: Figures, size: Size, ending: str) -> Ask | 
     return ask(random, f"shapes/compare{ending}", ways, wanted.name, sentence)
 
 
-def _biggest(random: Random, figures: Figures, size: Size, ending: str) -> Ask | None:
+def _biggest(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
     """Ask for the biggest or smallest figure of all."""
     ordered = sorted(figures, key=lambda one: one.extent)
     if len(figures) < 2:
@@ -186,22 +182,22 @@ def _biggest(random: Random, figures: Figures, size: Size, ending: str) -> Ask |
     return ask(random, f"shapes/compare{ending}", ways, first.name, sentence)
 
 
-def _exists(random: Random, figures: Figures, size: Size, ending: str) -> Ask:
+def _exists(random: Random, figures: Figures, size: Size, ending: str) -> Question:
     """Ask whether something is there, half the time truly, sometimes negated."""
     figure = random.choice(figures)
-    color, shape = figure.color, figure.shape
+    colour, shape = figure.colour, figure.shape
     if random.random() < 0.5:
-        color, shape = _any_name(random).split()
-        near = random.random()  # Half true is the hardest, so it is asked most.
-        color = figure.color if near < 0.35 else color
+        colour, shape = _any_name(random).split()
+        near = random.random()  # half true is the hardest, so it is asked most
+        colour = figure.colour if near < 0.35 else colour
         shape = figure.shape if 0.35 <= near < 0.7 else shape
     noun, there = random.choice(
         (
-            (f"{color} shape", any(one.color == color for one in figures)),
+            (f"{colour} shape", any(one.colour == colour for one in figures)),
             (shape, any(one.shape == shape for one in figures)),
             (
-                f"{color} {shape}",
-                any(one.name == f"{color} {shape}" for one in figures),
+                f"{colour} {shape}",
+                any(one.name == f"{colour} {shape}" for one in figures),
             ),
         )
     )
@@ -213,7 +209,7 @@ def _exists(random: Random, figures: Figures, size: Size, ending: str) -> Ask:
 
 
 def _exist_ways(random: Random, noun: str) -> tuple[tuple[str, ...], bool]:
-    """Return the phrasings and whether they are negated, as half of easy-vqa's are."""
+    """Phrasings, and whether they are negated, as half of easy-vqa's are."""
     a_noun = with_article(noun)
     if random.random() < 0.7:
         return (
@@ -231,22 +227,21 @@ def _exist_ways(random: Random, noun: str) -> tuple[tuple[str, ...], bool]:
     ), True
 
 
-def describe(figures: Figures, size: Size, ending: str) -> Ask | None:
+def describe(figures: Figures, size: Size, ending: str) -> Maybe:
     """Describe up to four figures from left to right, equal ones together.
 
-    Returns:
-        None where the order from left to right is not plain.
+    None where the order from left to right is not clear.
     """
-    ordered = sorted(figures, key=lambda one: one.center[0])
+    ordered = sorted(figures, key=lambda one: one.centre[0])
     names = list(dict.fromkeys(one.name for one in ordered))
     firsts = [next(o for o in ordered if o.name == name) for name in names]
-    gaps = [b.center[0] - a.center[0] for a, b in zip(firsts, firsts[1:], strict=False)]
+    gaps = [b.centre[0] - a.centre[0] for a, b in zip(firsts, firsts[1:], strict=False)]
     if len(figures) > CAPTION_MOST or any(gap < CLEAR * size[0] / 2 for gap in gaps):
         return None
     numbers = Counter(one.name for one in figures)
     parts = [_several(name, numbers[name]) for name in names]
     sentence = capitalized(listed(parts)) + "."
-    return Ask("Describe the picture.", sentence, f"captions/shapes{ending}")
+    return Question("Describe the picture.", sentence, f"captions/shapes{ending}")
 
 
 def _several(name: str, number: int) -> str:
@@ -254,14 +249,14 @@ def _several(name: str, number: int) -> str:
 
 
 def _unique(random: Random, figures: Figures) -> Figure | None:
-    """Draw a figure that no other one equals in colour and shape."""
+    """A figure with a colour and shape that no other has."""
     numbers = Counter(one.name for one in figures)
     alone = [one for one in figures if numbers[one.name] == 1]
     return random.choice(alone) if alone else None
 
 
 def _short_name(random: Random, figure: Figure, figures: Figures) -> str:
-    """Name a figure by its shape alone where that is enough, half the time."""
+    """Its shape alone where that is enough, half the time; else colour and shape."""
     same = sum(one.shape == figure.shape for one in figures)
     return figure.shape if same == 1 and random.random() < 0.5 else figure.name
 
@@ -275,7 +270,7 @@ def _plural(noun: str) -> str:
 
 
 ASKERS: dict[Asker, int] = {
-    _color: 4,
+    _colour: 4,
     _shape: 4,
     _count: 6,
     _place: 6,

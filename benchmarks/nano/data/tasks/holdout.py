@@ -1,7 +1,7 @@
-"""What training never sees: a tenth of all words and values, chosen by a hash.
+"""What training never draws: a tenth of all words and values, chosen by a hash.
 
-The choice hangs on the value alone, not on a list, so it holds for values that nobody
-has written down and cannot shift when a list grows.
+The choice depends on the value alone. It therefore covers values that no list contains
+and does not shift when a list grows.
 """
 
 import hashlib
@@ -13,33 +13,28 @@ Value = TypeVar("Value")
 Split = Literal["train", "test"]
 
 ONE_IN = 10
-TRIES = 200  # Far more than one in ten ever needs.
+TRIES = 200  # far more than one in ten ever needs
 
 
 def held_out(*value: object) -> bool:
-    """Say whether a value (a word, or several parts together) is kept for the test."""
+    """Whether a value (a word, or several parts together) is kept for the test."""
     text = "/".join(str(part) for part in value)
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest) % ONE_IN == 0
 
 
 def unseen_wanted(random: Random, split: Split) -> bool:
-    """Say whether the next value shall be a held-out one: in the test every other."""
+    """Whether to draw a held-out value next: every other time in the test split."""
     return split == "test" and random.random() < 0.5
 
 
 def draw_value(
     draw: Callable[[], Value], unseen: bool, is_unseen: Callable[[Value], bool]
 ) -> Value:
-    """Draw until the value is held out, or is not.
-
-    Args:
-        draw: makes one value.
-        unseen: whether the value shall be a held-out one.
-        is_unseen: says of a value whether it is.
+    """Draw until `is_unseen` of the value equals `unseen`.
 
     Raises:
-        RuntimeError: `draw` never gave such a value.
+        RuntimeError: no value in `TRIES` draws did.
     """
     for _ in range(TRIES):
         value = draw()
@@ -52,12 +47,7 @@ def draw_value(
 
 
 def novelty(value: bool, font: bool = False) -> str:
-    """Name what of a test question was never trained on, as the end of its kind.
-
-    Args:
-        value: a held-out word, number or combination is asked about.
-        font: it is written in a held-out font.
-    """
+    """The end of a question's kind: is its value held out, and its font?"""
     if value and font:
         return "-unseen-both"
     if font:

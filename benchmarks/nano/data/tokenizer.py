@@ -1,12 +1,8 @@
 """The nano model's own byte-level BPE tokenizer, built like Qwen2's but small.
 
-In: texts to learn merges from. Out: a `tokenizers.Tokenizer`, and the tokenizer files
-of a checkpoint folder. The special tokens carry Qwen's names at this vocabulary's own
-ids, directly after the merges, as in Qwen2.
-
-Questions and common answers become few tokens. Words that are read from a picture stay
-out of what the merges are learned from, so they fall into letters and short pieces, and
-spelling one that was never seen is no harder than spelling any other.
+The special tokens have Qwen's names and follow the merges, as in Qwen2. Merges are
+learned from questions and common answers, not from words read from images: those fall
+into letters and short pieces, so that an unseen word is as easy to spell as any other.
 """
 
 import json
@@ -30,7 +26,7 @@ END_OF_TEXT, IMAGE = "<|endoftext|>", "<image>"
 START, END = "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, START, END, IMAGE)
 
-# Qwen2's way to cut text: contractions, words, single digits, signs, blanks.
+# Qwen2's pre-tokenization: contractions, words, single digits, signs, blanks.
 PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -38,8 +34,8 @@ PIECES = (
 
 SYSTEM_PROMPT = "You are a helpful assistant."
 
-# Accepts a message's content as a string that already holds the image marker, or as a
-# list of parts, where an image part becomes the marker and a line break.
+# A message's content is a string that holds the image marker, or a list of parts, where
+# an image part becomes the marker and a line break.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if loop.first and message['role'] != 'system' %}"
@@ -56,7 +52,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
-# Frequent English words, so that text from outside the data set is not cut to letters.
+# Frequent English words, so that other text is not cut into letters.
 ENGLISH = """
 the of and to in is it you that he was for on are with as his they be at one have this
 from or had by not but what all were we when your can said there use an each which she
@@ -82,14 +78,12 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Learn a byte-level BPE.
 
     Args:
-        texts: what the model will read and write, each text as often as it counts.
-        vocabulary: tokens, a multiple of 64, so that no padding rows are needed.
-
-    Returns:
-        A tokenizer with all 256 bytes, the merges and then `SPECIAL_TOKENS`.
+        texts: what the model will read and write, as often as each counts.
+        vocabulary: tokens: all 256 bytes, the merges, then `SPECIAL_TOKENS`. A multiple
+            of 64 needs no padding rows.
 
     Raises:
-        ValueError: the texts have too few pairs for so many tokens.
+        ValueError: the texts have too few pairs for that many tokens.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -112,7 +106,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def _english_text() -> list[str]:
-    """Frequent words behind a blank, as within a sentence, and the chat's roles."""
+    """Frequent words after a blank, as within a sentence, and the chat's roles."""
     roles = ["system\n", "user\n", "assistant\n", SYSTEM_PROMPT]
     return [" " + word for word in ENGLISH] * 2 + roles * 100
 
@@ -130,15 +124,22 @@ def _special(token: str) -> AddedToken:
 
 
 def token_id(tokenizer: Tokenizer, token: str) -> int:
-    """Return the id of a token that must be in the vocabulary."""
+    """The id of a token.
+
+    Raises:
+        ValueError: it is not in the vocabulary.
+    """
     index: int | None = tokenizer.token_to_id(token)
     if index is None:
-        raise ValueError(f"the tokenizer has no token {token!r}")
+        raise ValueError(
+            f"the tokenizer has no token {token!r}; expected one that "
+            "`python -m benchmarks.nano.train` made"
+        )
     return index
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write the tokenizer files that a Qwen2 checkpoint has, and the chat template."""
+    """Write the tokenizer files of a Qwen2 checkpoint, and the chat template."""
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer.model.save(str(folder))  # vocab.json and merges.txt
     special_ids = {token: token_id(tokenizer, token) for token in SPECIAL_TOKENS}
@@ -156,7 +157,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def _tokenizer_config(special_ids: dict[str, int]) -> dict[str, Any]:
-    """Return what `AutoTokenizer` reads to build Qwen2's tokenizer class."""
+    """What `AutoTokenizer` needs to build Qwen2's tokenizer class."""
     flags = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False)
     return {
         "add_prefix_space": False,

@@ -1,58 +1,51 @@
-"""The figures of the shapes task, drawn one at a time with soft edges."""
+"""Coloured figures with soft edges."""
 
 import math
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from benchmarks.nano.tasks.palette import Color
-from benchmarks.nano.tasks.scene import Box
+from .palette import NAMED, Colour
+from .scene import Box, Point
 
-EASY = ("circle", "rectangle", "triangle")  # easy-vqa's.
+EASY = ("circle", "rectangle", "triangle")  # easy-vqa's
 SHAPES = (*EASY, "square", "star", "diamond", "cross", "heart", "ring")
-SOFT = 3  # Drawn so many times larger and reduced, for soft edges.
+SOFT = 3  # drawn this many times larger and reduced, for soft edges
 
-Point = tuple[float, float]
+OBJECTS = tuple(f"{colour} {shape}" for shape in SHAPES for colour in NAMED)
+"""All names of figures; a trained head's labels are indices into these."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure in a picture.
+    """One figure in an image."""
 
-    Attributes:
-        color: its colour's name.
-        shape: its shape's name.
-        fill: its colour.
-        box: the upright rectangle around it.
-        turn: by how much it is turned, in degrees.
-    """
-
-    color: str
+    colour: str
     shape: str
-    fill: Color
-    box: Box
-    turn: float
+    fill: Colour
+    box: Box  # the upright rectangle around it
+    turn: float  # degrees
 
     @property
     def name(self) -> str:
         """Colour and shape: "red circle"."""
-        return f"{self.color} {self.shape}"
+        return f"{self.colour} {self.shape}"
 
     @property
-    def center(self) -> Point:
+    def centre(self) -> Point:
         """The middle of its box, in pixels."""
         left, top, right, bottom = self.box
         return (left + right) / 2, (top + bottom) / 2
 
     @property
     def extent(self) -> float:
-        """The side of a square as large as its box, in pixels."""
+        """The side of a square of its box's area, in pixels."""
         left, top, right, bottom = self.box
         return math.sqrt((right - left) * (bottom - top))
 
 
-def draw_figure(image: Image.Image, figure: Figure, rim: Color | None) -> None:
-    """Draw a figure into the picture, perhaps with a rim of another colour."""
+def draw_figure(image: Image.Image, figure: Figure, rim: Colour | None) -> None:
+    """Draw a figure into the image, with a rim of another colour if given."""
     left, top, right, bottom = figure.box
     size = max(round(right - left), 3), max(round(bottom - top), 3)
     place = round(left), round(top)
@@ -64,7 +57,7 @@ def draw_figure(image: Image.Image, figure: Figure, rim: Color | None) -> None:
 
 
 def _mask(figure: Figure, size: tuple[int, int], share: float) -> Image.Image:
-    """Return where the figure covers its box, shrunk about its middle to a share."""
+    """How much of each pixel of the box the figure covers, shrunk to a share."""
     width, height = size[0] * SOFT, size[1] * SOFT
     mask = Image.new("L", (width, height))
     pen = ImageDraw.Draw(mask)
@@ -85,7 +78,7 @@ def _mask(figure: Figure, size: tuple[int, int], share: float) -> Image.Image:
 
 
 def _outline(shape: str, turn: float) -> list[Point]:
-    """Return a figure's corners, turned and stretched to fill -1 to 1 both ways."""
+    """A figure's corners, turned and stretched to fill -1 to 1 both ways."""
     angle = math.radians(turn)
     turned = [
         (
@@ -96,13 +89,13 @@ def _outline(shape: str, turn: float) -> list[Point]:
     ]
     half_width = max(abs(x) for x, _ in turned)
     half_height = max(abs(y) for _, y in turned)
-    if shape in ("square", "star", "cross"):  # These keep their proportions.
+    if shape in ("square", "star", "cross"):  # keep their proportions
         half_width = half_height = max(half_width, half_height)
     return [(x / half_width, y / half_height) for x, y in turned]
 
 
 def _corners(shape: str) -> list[Point]:
-    """Return a figure's corners about the middle, y downwards."""
+    """A figure's corners about the middle, y downwards."""
     if shape in ("square", "rectangle"):
         return [(-1, -1), (1, -1), (1, 1), (-1, 1)]
     if shape == "diamond":
@@ -128,7 +121,7 @@ def _star() -> list[Point]:
 
 
 def _heart() -> list[Point]:
-    """Return a heart as a curve of 40 points (the usual sine and cosine heart)."""
+    """A curve of 40 points (the usual sine and cosine heart)."""
     points = []
     for i in range(40):
         t = 2 * math.pi * i / 40

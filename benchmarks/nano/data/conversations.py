@@ -1,0 +1,162 @@
+"""Questions and answers as token ids, in FastVLM's conversation form.
+
+In: `Question`s. Out: `Conversations` to train on. As transformers' FastVLM expects, the
+image marker occurs once per visual token.
+
+FastVLM's prompt has the image before the question, so conversations about one image
+begin alike. A row holds that prefix once and all conversations after it; the attention
+mask keeps them from seeing each other. A question may follow another one's answer.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from .easy_vqa import COLOURS, SHAPES, YES_NO, statement
+from .square import IGNORED
+from .tasks.scene import Question
+from .tokenizer import END, END_OF_TEXT, IMAGE, SYSTEM_PROMPT, token_id
+
+WORDS = re.compile(r"(?s) ?\w+|.")  # a blank belongs to the word after it
+PROMPT = (
+    f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
+    "<|im_start|>user\n{markers}\n{text}<|im_end|>\n<|im_start|>assistant\n"
+)
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """Conversations about P images, one row of L positions per image; int64 (P, L).
+
+    Labels are the next token in an answer, "yes" or "no" at an attribute that one of
+    easy-vqa's yes/no questions names, at a visual token the first object there (see
+    `first_object`), else IGNORED.
+    """
+
+    input_ids: Tensor  # padded on the right
+    position_ids: Tensor  # every conversation continues from the prefix
+    segments: Tensor  # 0 in the prefix, 1, 2 ... in the questions
+    threads: Tensor  # 0 in the prefix, else the first segment of the conversation
+    labels: Tensor
+
+    def attention_mask(self) -> Tensor:
+        """bool (P, 1, L, L): each position sees its prefix and own conversation."""
+        rows, columns = self.threads[:, :, None], self.threads[:, None, :]
+        seen = (columns == 0) | (columns == rows)  # (P, L, L)
+        return seen.tril()[:, None]
+
+
+class PromptEncoder:
+    """Turns questions into ids; remembers each distinct one.
+
+    Args:
+        tokenizer: the nano tokenizer.
+        image_tokens: visual tokens of one image.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, image_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._markers = IMAGE * image_tokens
+        self._image = token_id(tokenizer, IMAGE)
+        self._padding = token_id(tokenizer, END_OF_TEXT)
+        self._prompt = lru_cache(maxsize=None)(self._encode_prompt)
+        self._answer = lru_cache(maxsize=None)(self._encode_answer)
+        # up to the last visual token, where "\n" and the question follow
+        prefix = PROMPT.partition("\n{text}")[0].format(markers=self._markers)
+        self._before = len(prefix) + len("\n")  # characters before the question
+        self._prefix: list[int] = tokenizer.encode(prefix).ids
+        # between an answer and the "\n" of a question that follows it
+        self._between: list[int] = tokenizer.encode(f"{END}\n<|im_start|>user").ids
+
+    def _encode_prompt(self, text: str) -> Encoding:
+        filled = PROMPT.format(markers=self._markers, text=text)
+        return self._tokenizer.encode(filled)
+
+    def position(self, text: str, character: int) -> int:
+        """The token, counted after the prefix, that holds a question's character."""
+        token = self._prompt(text).char_to_token(self._before + character)
+        assert token is not None, f"{text!r} has no character {character}"
+        return token - len(self._prefix)
+
+    def _encode_answer(self, answer: str) -> list[int]:
+        """Encode an answer; a word of several tokens is spelled by its characters.
+
+        A piece of a word would stand for characters of several visual tokens, and
+        depend on the rest of the word. A character is always the same token.
+        """
+        ids = [each for word in WORDS.findall(answer) for each in self._spell(word)]
+        return [*ids, token_id(self._tokenizer, END)]
+
+    def _spell(self, word: str) -> list[int]:
+        whole: list[int] = self._tokenizer.encode(word).ids
+        if len(whole) == 1:
+            return whole
+        return [each for one in word for each in self._tokenizer.encode(one).ids]
+
+    def batch(
+        self,
+        conversations: list[list[Question]],
+        first_objects: Tensor | None = None,
+        follow_up: bool = False,
+    ) -> Conversations:
+        """Encode each image's questions with their answers.
+
+        Args:
+            conversations: by image.
+            first_objects: int64 (P, N), labels of the visual tokens.
+            follow_up: let the second question of each image follow the first.
+        """
+        rows = [self._row(questions, follow_up) for questions in conversations]
+        fillings = (self._padding, 0, -1, -1, IGNORED)
+        columns = zip(zip(*rows, strict=True), fillings, strict=True)
+        made = Conversations(
+            *[pad_sequence(list(c), True, filling) for c, filling in columns]
+        )
+        if first_objects is not None:
+            made.labels[made.input_ids == self._image] = first_objects.flatten()
+        return made
+
+    def _hints(self, question: Question, ids: list[int]) -> list[int]:
+        """Label the attribute in easy-vqa's yes/no questions: is it shown?
+
+        Half of the questions are negated. Until the negations are understood, the
+        answers alone give the comparison of word and image almost no gradient.
+        """
+        labels = [IGNORED] * len(ids)
+        if question.kind != YES_NO:
+            return labels
+        shown, word = statement(question, SHAPES + COLOURS)
+        if word is not None:
+            place = ids.index(self._tokenizer.encode(f" {word}").ids[-1])
+            labels[place] = self._answer("yes" if shown else "no")[0]
+        return labels
+
+    def _row(self, questions: list[Question], follow_up: bool) -> list[Tensor]:
+        """Ids, positions, segments, threads and labels of one image."""
+        shared = len(self._prefix)
+        row = [(token, at, 0, 0, IGNORED) for at, token in enumerate(self._prefix)]
+        for number, question in enumerate(questions, start=1):
+            follows = follow_up and number == 2
+            first = row[-1][1] + 1 if follows else shared
+            before = self._between if follows else []
+            turn = [(token, number - 1, IGNORED) for token in before]
+            turn += [(token, number, label) for token, label in self._turn(question)]
+            thread = number - follows
+            row += [
+                (token, first + place, segment, thread, label)
+                for place, (token, segment, label) in enumerate(turn)
+            ]
+        return [torch.tensor(column) for column in zip(*row, strict=True)]
+
+    def _turn(self, question: Question) -> Iterator[tuple[int, int]]:
+        """The ids and labels of a question and its answer, without the last token."""
+        ids = self._prompt(question.text).ids[len(self._prefix) :]
+        answer = self._answer(question.answer)
+        labels = self._hints(question, ids)[:-1] + answer
+        return zip(ids + answer[:-1], labels, strict=True)
