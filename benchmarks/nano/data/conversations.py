@@ -9,7 +9,7 @@ mask keeps them from seeing each other. A question may follow another one's answ
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,13 +20,22 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .easy_vqa import COLOURS, SHAPES, YES_NO, statement
 from .square import IGNORED
-from .tasks.scene import Question
+from .tasks.figures import OBJECTS
+from .tasks.figures import SHAPES as FIGURES
+from .tasks.palette import NAMED
+from .tasks.scene import Mark, Question, Scene
 from .tokenizer import END, END_OF_TEXT, IMAGE, SYSTEM_PROMPT, token_id
 
 WORDS = re.compile(r"(?s) ?\w+|.")  # a blank belongs to the word after it
 PROMPT = (
     f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
     "<|im_start|>user\n{markers}\n{text}<|im_end|>\n<|im_start|>assistant\n"
+)
+
+ANY = ("shape", "object")
+MENTIONS = re.compile(
+    rf"\b(?P<most>biggest |smallest )?(?:(?P<colour>{'|'.join(NAMED)}) )?"
+    rf"(?P<shape>{'|'.join((*FIGURES, *ANY))})(?:es|s)?\b"
 )
 
 
@@ -160,3 +169,53 @@ class PromptEncoder:
         answer = self._answer(question.answer)
         labels = self._hints(question, ids)[:-1] + answer
         return zip(ids + answer[:-1], labels, strict=True)
+
+
+@dataclass(frozen=True)
+class Mention:
+    """Figures that a question names: "the red circle", "blue shapes"."""
+
+    question: int  # the question's segment
+    position: int  # of the mention's last token in the row
+    figures: tuple[Mark, ...]  # those of the image that are meant
+
+
+def mentions(
+    scene: Scene,
+    questions: Sequence[Question],
+    segments: Tensor,
+    prompts: PromptEncoder,
+) -> list[Mention]:
+    """All mentions in the questions about an image that shows figures only.
+
+    Args:
+        scene: the image.
+        questions: those of its row, in order.
+        segments: the row's, int64 (L,).
+        prompts: what encoded the row.
+    """
+    if any(mark.label not in OBJECTS for mark in scene.marks):
+        return []
+    found = []
+    for number, question in enumerate(questions if scene.marks else (), start=1):
+        first = int((segments == number).int().argmax())
+        for last, colour, shape in find_mentions(question.text):
+            position = first + prompts.position(question.text, last)
+            meant = [mark for mark in scene.marks if _is_meant(mark, colour, shape)]
+            found.append(Mention(number, position, tuple(meant)))
+    return found
+
+
+def find_mentions(text: str) -> Iterator[tuple[int, str | None, str]]:
+    """The last character, the colour and the shape of every mention in a question.
+
+    "The biggest shape" is none: which figure it means depends on the others.
+    """
+    for found in MENTIONS.finditer(text):
+        if not found["most"]:
+            yield found.end() - 1, found["colour"], found["shape"]
+
+
+def _is_meant(mark: Mark, colour: str | None, shape: str) -> bool:
+    its_colour, its_shape = mark.label.split()
+    return colour in (None, its_colour) and shape in (its_shape, *ANY)

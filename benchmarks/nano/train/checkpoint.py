@@ -1,12 +1,13 @@
-"""A trained nano model to a checkpoint folder, to its half-size copy, and back.
+"""A model as a checkpoint folder, as its half-size copy, or as weights in small files.
 
-In: model and tokenizer. Out: a folder as transformers' FastVLM checkpoints have it:
-weights, config, generation config, tokenizer, preprocessor, processor, and a card.
+A checkpoint folder has what transformers' FastVLM checkpoints have: weights, config,
+generation config, tokenizer, preprocessor, processor, and a card. The small files,
+"pieces", also hold the heads, in bfloat16; a run can continue from them.
 """
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from benchmarks.nano.architecture import NanoFastVLM
-from benchmarks.nano.presets import STRIDE
-from benchmarks.nano.tokenizer import IMAGE, save_tokenizer
+from ..data.square import STRIDE
+from ..data.tokenizer import IMAGE, save_tokenizer
+from .model import NanoFastVLM
 
 WEIGHTS = "model.safetensors"
+LIMIT = 15 * 2**20  # bytes of the tensors in one piece
+PATTERN = "piece-*.safetensors"
 CARD = """\
 ---
 license: mit
@@ -39,7 +42,7 @@ def save_checkpoint(
     """Write a complete checkpoint folder in float32.
 
     Args:
-        resolution: side of the pictures that it is made for, in pixels.
+        resolution: side of the images that it is made for, in pixels.
         trained_resolutions: all sides that training saw.
     """
     model.config.trained_resolutions = list(trained_resolutions) or [resolution]
@@ -79,7 +82,7 @@ def _processor() -> dict[str, Any]:
 
 
 def load_model(folder: Path) -> NanoFastVLM:
-    """Read the model of a checkpoint folder, in float32."""
+    """The model of a checkpoint folder, in float32."""
     model: NanoFastVLM = NanoFastVLM.from_pretrained(folder, dtype=torch.float32)
     return model
 
@@ -100,7 +103,7 @@ def save_half_copy(source: Path, target: Path) -> None:
 
 
 def _stays_whole(name: str, weights: dict[str, Tensor]) -> bool:
-    """Say whether a tensor belongs to a BatchNorm, is a layer scale or an integer."""
+    """Whether a tensor belongs to a BatchNorm, is a layer scale or an integer."""
     module, _, kind = name.rpartition(".")
     in_batch_norm = f"{module}.running_mean" in weights
     return in_batch_norm or kind == "gamma" or weights[name].dtype != torch.float32
@@ -108,3 +111,60 @@ def _stays_whole(name: str, weights: dict[str, Tensor]) -> bool:
 
 def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def save_pieces(tensors: Mapping[str, Tensor], folder: Path, limit: int = LIMIT) -> int:
+    """Write tensors to files below a limit in bytes; the number of files.
+
+    Raises:
+        ValueError: a single tensor is larger than the limit.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(PATTERN):
+        stale.unlink()
+    written = 0
+    for written, part in enumerate(_parts(tensors, limit), start=1):
+        save_file(part, folder / f"piece-{written:03d}.safetensors")
+    return written
+
+
+def load_pieces(folder: Path) -> dict[str, Tensor]:
+    """Read all tensors back, floats as float32.
+
+    Raises:
+        FileNotFoundError: the folder has no pieces.
+    """
+    paths = sorted(folder.glob(PATTERN))
+    if not paths:
+        raise FileNotFoundError(
+            f"found neither {WEIGHTS} nor {PATTERN} in {folder}; give a checkpoint "
+            "folder, or one that --pieces wrote"
+        )
+    whole = {name: tensor for path in paths for name, tensor in load_file(path).items()}
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in whole.items()
+    }
+
+
+def _parts(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
+    """Groups of successive tensors, each below the limit."""
+    part: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        small = _small(tensor)
+        if small.nbytes > limit:
+            raise ValueError(f"{name} takes {small.nbytes} bytes; the limit is {limit}")
+        if size + small.nbytes > limit:
+            yield part
+            part, size = {}, 0
+        part[name] = small
+        size += small.nbytes
+    if part:
+        yield part
+
+
+def _small(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, floats in bfloat16."""
+    dtype = torch.bfloat16 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", dtype, copy=True).contiguous()

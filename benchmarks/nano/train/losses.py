@@ -1,131 +1,135 @@
-"""What the decoder makes of pictures and of what is asked, and the loss of that.
+"""The losses of a step: the tower's, and the decoder's of answers and heads."""
 
-What is told of the picture is read where half of the decoder's layers are done, so that
-the other half can look it up for an answer. Read at the end nine figures of ten had the
-right name and ninth, and one where-question of two had the right answer. What names in
-a question are of is read there too, and a quarter later again, when how two of them
-stand to each other is read.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.nano.architecture import NanoFastVLM, read
-from benchmarks.nano.arithmetic import precision_of
-from benchmarks.nano.feed import Batch
-from benchmarks.nano.heads import Heads
-from benchmarks.nano.inks import ink_loss
-from benchmarks.nano.means import mean_or_zero
-from benchmarks.nano.portraits import portrait_loss
-from benchmarks.nano.prompt import IGNORED, Conversations
-from benchmarks.nano.references import reference_loss
-from benchmarks.nano.relations import relation_labels, relation_loss
-from benchmarks.nano.spelling import spelling_loss
-from benchmarks.nano.spots import spot_loss
-from benchmarks.nano.tallies import tally_loss
+from ..data.conversations import Conversations
+from ..data.square import IGNORED
+from .heads import AUXILIARY
+from .heads.auxiliary import Measures, ReadAt, mean_or_zero
+from .heads.dense_label import STAGES
+from .loader import Batch
+from .model import (
+    HiddenStates,
+    NanoFastVLM,
+    encode_images,
+    precision_of,
+    read,
+    to_pixel_values,
+)
 
-BESIDE = 0.3  # Weight of all that is told of the picture itself, beside the answers.
+AUXILIARY_SHARE = 0.3  # weight of all that the decoder learns next to the answers
 
 
-@dataclass(frozen=True)
-class Told:
-    """What the decoder makes of a batch of P pictures and their conversations.
+def encode(model: NanoFastVLM, batch: Batch) -> list[Tensor]:
+    """What the tower's heads read: features (P, C, h, w) of the stages, tokens last."""
+    with precision_of(batch.pixels.device):
+        return encode_images(model, to_pixel_values(batch.pixels), STAGES.values())
 
-    Attributes:
-        tokens: logits (K, vocabulary) at the labelled places.
-        tallies: logits (P, N, kinds, numbers), at all visual tokens.
-        portraits: of `portraits.Portraits` (P, N, ...), at all of them.
-        spelling: of `spelling.Spelling` (P, N, ...), at all of them.
-        inks: logits (P, N, colours) of characters, at all of them.
-        early_references: of `references.ReferenceHead` (K, ...), at the ends of names.
-        references: the same, a quarter of the layers later.
-        relations: of `relations.RelationHead` (M, ...), at the ends of second names.
-        spots: of `spots.Spots` (K, SPOTS), at the ends of names.
+
+def tower_loss(
+    heads: nn.ModuleDict, stages: Sequence[Tensor], batch: Batch
+) -> tuple[Tensor, Measures]:
+    """The sum of the losses of the heads that read the tower.
+
+    Args:
+        stages: of `encode`.
     """
-
-    tokens: Tensor
-    tallies: Tensor
-    portraits: Tensor
-    spelling: Tensor
-    inks: Tensor
-    early_references: Tensor
-    references: Tensor
-    relations: Tensor
-    spots: Tensor
+    # A view per head: their gradients are then added up one by one.
+    reads = {ReadAt.STAGES: lambda: stages, ReadAt.TOWER: lambda: _tokens(stages[-1])}
+    with precision_of(batch.pixels.device):
+        losses, measures = _head_losses(heads, batch, reads)
+    return torch.stack(losses).sum(), measures
 
 
-def tell(model: NanoFastVLM, heads: Heads, features: Tensor, batch: Batch) -> Told:
-    """Read conversations about encoded pictures (P, C, h, w); answer and describe."""
+def _tokens(features: Tensor) -> Tensor:
+    return features.flatten(2).mT  # (P, N, C)
+
+
+def decoder_loss(
+    model: NanoFastVLM, heads: nn.ModuleDict, features: Tensor, batch: Batch
+) -> tuple[Tensor, Measures]:
+    """The loss of answers and of the heads that read the decoder.
+
+    Args:
+        features: (P, C, h, w), the encoded images.
+    """
     asked = batch.conversations
     with precision_of(features.device):
-        half, late, hidden = read(model, features, asked)  # (P, L, D)
-        tokens = model.lm_head(hidden[asked.labels != IGNORED])
-        visual = half[asked.input_ids == model.config.image_token_index]
-        visual = visual.unflatten(0, (len(half), -1))  # (P, N, D)
-        places = batch.references.places  # (2, K)
-        seconds = places[:, batch.references.pairs[1]]
-        return Told(
-            tokens,
-            heads.tallies(visual),
-            heads.portraits(visual),
-            heads.spelling(visual),
-            heads.told_inks(visual),
-            heads.early_references(half[*places]),
-            heads.references(late[*places]),
-            heads.relations(late[*seconds]),
-            heads.spots(half[*places]),
-        )
-
-
-def telling_loss(told: Told, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of answers and of what is told beside them; what was right."""
-    wanted = batch.conversations.labels != IGNORED
-    losses = cross_entropy(
-        told.tokens.float(), batch.conversations.labels[wanted], reduction="none"
-    )
-    said = batch.conversations.segments[wanted] > 0  # The others are at visual tokens.
-    answered = losses[said].mean()
-    glimpsed = mean_or_zero(losses[~said])
-    counted, tallies = tally_loss(told.tallies, batch.tallies)
-    shown, portraits = portrait_loss(told.portraits, batch.portraits)
-    spelled, spelling = spelling_loss(told.spelling, batch.spelling)
-    inked, inks = ink_loss(told.inks, batch.inks)
-    named = batch.references.labels
-    early, early_names = reference_loss(told.early_references, named, "early")
-    late, names = reference_loss(told.references, named, "named")
-    related, relations = relation_loss(
-        told.relations, relation_labels(batch.references)
-    )
-    placed, spots = spot_loss(told.spots, batch.references.spots)
-    right = [each for row in right_answers(told, batch.conversations) for each in row]
-    of_picture = (glimpsed, counted, shown, spelled, inked)
-    beside = torch.stack([*of_picture, early, late, related, placed]).sum()
-    return answered + BESIDE * beside, {
-        "answer_loss": answered.item(),
+        states = read(model, features, asked)
+        logits = answer_logits(model, states, asked)
+        losses, measures = _head_losses(heads, batch, _reads(model, states, batch))
+    each = _token_losses(logits, asked)
+    in_question = asked.segments[asked.labels != IGNORED] > 0
+    answers, first_objects = each[in_question].mean(), mean_or_zero(each[~in_question])
+    right = [one for row in right_answers(logits, asked) for one in row]
+    loss = answers + AUXILIARY_SHARE * torch.stack([first_objects, *losses]).sum()
+    return loss, {
+        "answer_loss": answers.item(),
         "answers": sum(right) / max(1, len(right)),
-        "tallies": tallies,
-        "spelling": spelling,
-        "told_inks": inks,
-        **portraits,
-        **early_names,
-        **names,
-        **relations,
-        "spots": spots,
+        "first_object_loss": first_objects.item(),
+        **measures,
     }
 
 
-def right_answers(told: Told, conversations: Conversations) -> list[list[bool]]:
-    """Say of each picture's conversations whether every labelled token is right.
+def _reads(model: NanoFastVLM, states: HiddenStates, batch: Batch) -> dict[ReadAt, Any]:
+    """What the heads read of the decoder's hidden states."""
+    half, late, _ = states
+    visual = half[batch.conversations.input_ids == model.config.image_token_index]
+    visual = visual.unflatten(0, (len(half), -1))  # (P, N, D)
+    return {
+        ReadAt.HALF: lambda: visual,
+        ReadAt.HALF_MENTIONS: lambda: half[*batch.mentions],
+        ReadAt.LATE_MENTIONS: lambda: late[*batch.mentions],
+        ReadAt.LATE_PAIRS: lambda: late[*batch.mentions[:, batch.seconds]],
+    }
 
-    Every token right after the true ones before it is the same as the greedy answer
-    being right; in training the hint within the question has to be right, too.
+
+def _head_losses(
+    heads: nn.ModuleDict, batch: Batch, reads: Mapping[ReadAt, Any]
+) -> tuple[list[Tensor], Measures]:
+    """The losses and measures of those tasks whose input is among `reads`."""
+    losses: list[Tensor] = []
+    measures: Measures = {}
+    for task in AUXILIARY:
+        if task.read_at in reads:
+            hidden, labels = reads[task.read_at](), batch.labels[task.name]
+            loss, shares = task.loss(heads[task.name], hidden, labels)
+            losses.append(loss)
+            measures[f"{task.name}_loss"] = loss.item()
+            measures |= {f"{task.name}_{what}": each for what, each in shares.items()}
+    return losses, measures
+
+
+def answer_logits(
+    model: NanoFastVLM, states: HiddenStates, conversations: Conversations
+) -> Tensor:
+    """Logits (K, vocabulary) at the labelled positions."""
+    logits: Tensor = model.lm_head(states.last[conversations.labels != IGNORED])
+    return logits
+
+
+def _token_losses(logits: Tensor, conversations: Conversations) -> Tensor:
+    wanted = conversations.labels[conversations.labels != IGNORED]
+    return cross_entropy(logits.float(), wanted, reduction="none")
+
+
+def right_answers(logits: Tensor, conversations: Conversations) -> list[list[bool]]:
+    """By image, whether every labelled token of each conversation is right.
+
+    If every token is right after the true ones before it, so is the greedy answer; in
+    training the hint within a question counts too.
+
+    Args:
+        logits: (K, vocabulary), of `answer_logits`.
     """
     wanted = conversations.labels != IGNORED
     wrong = torch.zeros_like(wanted)
-    wrong[wanted] = told.tokens.argmax(-1) != conversations.labels[wanted]
+    wrong[wanted] = logits.argmax(-1) != conversations.labels[wanted]
     counts = conversations.segments.amax(dim=1).tolist()
     answers = [[True] * count for count in counts]
     wrong &= conversations.segments > 0

@@ -1,38 +1,60 @@
-"""The learning rate: a rise, a plain of any length, and a fall when it is told to end.
+"""The learning rate, and when a run saves and stops.
 
-Nobody has to know beforehand how long a run will be. On the plain it can be stopped and
-resumed at will; `finish` starts the fall, half a cosine down to zero, wherever it is.
+The rate rises, stays up for as long as the run continues, and falls over half a cosine
+once `--finish` gives the steps; so a run's length need not be known beforehand.
 """
 
 import math
+import time
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rates of a run.
+    """Learning rates of a run."""
 
-    Attributes:
-        rate: the highest.
-        warmup: steps of the rise.
-        fall_from: the step at which the fall begins, or None while it is not told.
-        fall: steps of the fall.
-    """
-
-    rate: float
-    warmup: int
-    fall_from: int | None = None
-    fall: int = 0
+    rate: float  # the highest
+    warmup: int  # steps of the rise
+    fall_from: int | None = None  # the step at which the fall begins, if it is known
+    fall: int = 0  # steps of the fall
 
     @property
     def end(self) -> int | None:
-        """The step at which the run is over, or None."""
+        """The step after the last, or None."""
         return None if self.fall_from is None else self.fall_from + self.fall
 
     def at(self, step: int) -> float:
-        """Return the learning rate of a step."""
+        """The learning rate of a step."""
         rate = self.rate * min(1.0, (step + 1) / self.warmup)
         if self.fall_from is None or step < self.fall_from:
             return rate
         fallen = min(1.0, (step - self.fall_from) / self.fall)
         return rate * 0.5 * (1 + math.cos(math.pi * fallen))
+
+
+class Clock:
+    """When to save and when to stop.
+
+    Args:
+        minutes: of the whole run.
+        save_minutes: between two saves.
+    """
+
+    def __init__(self, minutes: float, save_minutes: float) -> None:
+        self._started = self._saved = time.monotonic()
+        self._seconds, self._save_seconds = 60 * minutes, 60 * save_minutes
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return round(time.monotonic() - self._started, 1)
+
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() - self._started >= self._seconds
+
+    def is_time_to_save(self) -> bool:
+        """Whether the last save is long ago; if so the next is taken to be now."""
+        due = time.monotonic() - self._saved >= self._save_seconds
+        self._saved = time.monotonic() if due else self._saved
+        return due

@@ -1,9 +1,8 @@
 """The training of a nano FastVLM: steps, measures, and a state to resume from.
 
-Two losses. The tower names what is in every cell of the picture and where each visual
-token lies; in the first steps it learns that alone. Then the whole model answers
-questions too, several per encoded picture. It knows nothing of the command line or of
-checkpoint folders.
+First the tower learns alone, from the heads that read it; then the whole model answers
+questions as well, several per encoded image. Command line and checkpoint folders are
+outside of this file.
 """
 
 import json
@@ -19,87 +18,67 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from benchmarks.nano.architecture import (
+from ..data.mixture import SHARES, Mixture, draw_scene
+from .checkpoint import load_model
+from .heads import build_heads
+from .heads.dense_label import DENSE_LABEL, right_marks
+from .loader import Batch, Steps, load, make_batch
+from .losses import answer_logits, decoder_loss, encode, right_answers, tower_loss
+from .model import (
+    attention_of,
     build_model,
-    encode_pictures,
-    use_channels_last,
+    encode_images,
+    precision_of,
+    read,
+    to_pixel_values,
 )
-from benchmarks.nano.arithmetic import attention_of
-from benchmarks.nano.checkpoint import load_model
-from benchmarks.nano.clock import Clock
-from benchmarks.nano.feed import Batch, Steps, feed, make_batch
-from benchmarks.nano.heads import Heads
-from benchmarks.nano.labels import EMPTY
-from benchmarks.nano.mixture import Mixture, draw_scene, task_shares
-from benchmarks.nano.options import Options
-from benchmarks.nano.presets import PRESETS, STRIDE
-from benchmarks.nano.schedule import Schedule
-from benchmarks.nano.seeing import see, seeing_loss
-from benchmarks.nano.square import to_pixel_values
-from benchmarks.nano.telling import right_answers, tell, telling_loss
+from .options import PRESETS, Options
+from .schedule import Clock, Schedule
 
-LOG_EVERY = 20  # Steps.
-SETTLING = 100  # Batches over which the BatchNorm statistics are measured.
+LOG_EVERY = 20  # steps
+SETTLING = 100  # batches over which the BatchNorm statistics are measured
 STATE, HISTORY = "state.pt", "history.jsonl"
 
 log = logging.getLogger("nano")
 
 
 class Trainer:
-    """Model, head, optimizer and scenes of one run.
-
-    Args:
-        options: what to do.
-        tokenizer: the nano tokenizer.
-    """
+    """Model, heads, optimizer and scenes of one run."""
 
     def __init__(self, options: Options, tokenizer: Tokenizer) -> None:
         torch.manual_seed(options.seed)
         torch.set_num_threads(options.threads)
         self.options, self.tokenizer = options, tokenizer
         self.device = torch.device(options.device)
-        self.steps = Steps(
-            Mixture(
-                options.seed,
-                options.naming_steps,
-                options.small_step,
-                options.later_step,
-                options.pictures,
-            ),
-            tokenizer,
-            options.questions,
+        mixture = Mixture(
+            options.seed, options.naming_steps, options.small_step, options.images
         )
+        self.steps = Steps(mixture, tokenizer, options.questions)
         preset = PRESETS[options.preset]
         self.model = build_model(preset, tokenizer, options.resolution).to(self.device)
-        use_channels_last(self.model)
         if options.compiled:
             for layer in self.model.model.language_model.layers:
                 layer.compile(dynamic=True)
-        self.heads = Heads(preset).to(self.device)
+        self.heads = build_heads(preset).to(self.device)
         self.optimizer = build_optimizer(self.model, self.heads, options.weight_decay)
         self.schedule = Schedule(options.rate, options.warmup)
         self.step = 0
-        self.is_settled = False  # Whether BatchNorm's statistics were measured.
+        self.is_settled = False  # whether BatchNorm's statistics were measured
 
     def finish(self, steps: int) -> None:
         """Let the learning rate fall over the next steps, unless it already does.
 
-        That of a finished run rises again first, at once.
+        The rate of a finished run first returns to the top.
         """
         if self.schedule.fall_from is None or self.is_finished:
             self.schedule = replace(self.schedule, fall_from=self.step, fall=steps)
 
     def train(self, minutes: float = math.inf, steps: int | None = None) -> None:
-        """Go on until the schedule's end, or for some minutes or steps, and save.
-
-        Args:
-            minutes: at most so long.
-            steps: at most up to this step.
-        """
+        """Continue to the schedule's end, for some minutes or up to a step; save."""
         end = min(e for e in (self.schedule.end, steps, 1 << 40) if e is not None)
         clock = Clock(minutes, self.options.save_minutes)
         recent: list[dict[str, float]] = []
-        for batch in feed(self.steps, self.step, end, self.options.workers):
+        for batch in load(self.steps, self.step, end, self.options.workers):
             recent.append(self.train_step(batch))
             self.step += 1
             if self.step % LOG_EVERY == 0:
@@ -119,7 +98,7 @@ class Trainer:
         return self.step == self.schedule.end
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """Take one step; return its measures."""
+        """Take one step; its measures."""
         if self.step >= self.options.hold_step:
             self.settle_statistics()
         self._train_mode()
@@ -143,45 +122,40 @@ class Trainer:
         return [each for each in modules if isinstance(each, nn.BatchNorm2d)]
 
     def _set_rates(self) -> None:
-        seeing, answering = (
-            self.optimizer.param_groups[:2],
-            self.optimizer.param_groups[2:],
-        )
-        for group in seeing:
+        groups = self.optimizer.param_groups
+        for group in groups[:2]:
             group["lr"] = self.schedule.at(self.step)
         asked = max(0, self.step - self.options.naming_steps)
         risen = min(1.0, (asked + 1) / self.options.warmup)
         share = self.options.answer_rate / self.options.rate
-        for group in answering:
+        for group in groups[2:]:
             group["lr"] = risen * share * self.schedule.at(self.step)
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of what is learned at this step, and its measures."""
-        seen = see(self.model, self.heads, batch)
-        loss, measures = seeing_loss(seen, batch)
+        """The loss of this step, and its measures."""
+        stages = encode(self.model, batch)
+        loss, measures = tower_loss(self.heads, stages, batch)
         if not self.asks:
             return loss, measures
-        told = tell(self.model, self.heads, seen.features, batch)
-        told_loss, told_measures = telling_loss(told, batch)
-        return self.options.cell_share * loss + told_loss, measures | told_measures
+        answers, more = decoder_loss(self.model, self.heads, stages[-1], batch)
+        return self.options.tower_share * loss + answers, measures | more
 
     @property
     def asks(self) -> bool:
-        """Whether questions are answered already."""
+        """Whether questions have begun."""
         return self.step >= self.options.naming_steps
 
     @property
     def tower_learns(self) -> bool:
-        """Whether the tower learns: until questions begin, and again from answers."""
+        """Whether the tower learns: until questions begin, and later from answers."""
         return not self.asks or self.step >= self.options.joint_step
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return the share of right answers about held-out scenes, by kind."""
+        """The share of right answers about held-out scenes, by kind."""
         self.model.eval()
-        shares = task_shares(self.step >= self.options.later_step)
         got: dict[str, list[bool]] = defaultdict(list)
-        for task in shares:
+        for task in SHARES:
             for batch in self._held_out(task):
                 self._judge(task, batch.to(self.device), got)
         return {
@@ -189,29 +163,32 @@ class Trainer:
         }
 
     def _held_out(self, task: str) -> Iterator[Batch]:
-        """Yield the held-out scenes of a task at the checkpoint's resolution."""
-        pictures = self.options.pictures
-        for first in range(0, self.options.validated, pictures):
-            places = range(first, min(first + pictures, self.options.validated))
+        """The held-out scenes of a task at the checkpoint's resolution."""
+        images, count = self.options.images, self.options.validated
+        for first in range(0, count, images):
+            places = range(first, min(first + images, count))
             scenes = [draw_scene(task, "test", 0, place) for place in places]
-            asked = [scene.questions[:8] for scene in scenes]
-            yield make_batch(scenes, asked, self.options.resolution, self.tokenizer)
+            questions = [scene.questions[:8] for scene in scenes]
+            resolution = self.options.resolution
+            yield make_batch(scenes, questions, resolution, self.tokenizer)
 
     def _judge(self, task: str, batch: Batch, got: dict[str, list[bool]]) -> None:
-        seen = see(self.model, self.heads, batch)
-        right_cells = seen.names[str(STRIDE)].argmax(-1) == seen.labels
-        got[f"cells/{task}"] += right_cells[seen.labels > EMPTY].tolist()
-        if not self.asks:
-            return
-        told = tell(self.model, self.heads, seen.features, batch)
-        right = right_answers(told, batch.conversations)
-        for asked, answered in zip(batch.asked, right, strict=True):
-            for question, is_right in zip(asked, answered, strict=True):
+        stages, asked = encode(self.model, batch), batch.conversations
+        with precision_of(self.device):
+            cells = batch.labels[DENSE_LABEL.name]
+            named = right_marks(self.heads[DENSE_LABEL.name], stages, cells)
+            got[f"cells/{task}"] += named.tolist()
+            if not self.asks:
+                return
+            states = read(self.model, stages[-1], asked)
+            right = right_answers(answer_logits(self.model, states, asked), asked)
+        for questions, answered in zip(batch.questions, right, strict=True):
+            for question, is_right in zip(questions, answered, strict=True):
                 got[question.kind].append(is_right)
 
     @torch.no_grad()
     def settle_statistics(self) -> None:
-        """Measure BatchNorm's statistics in float32, on the run's next steps, once.
+        """Measure BatchNorm's statistics in float32 on the run's next steps, once.
 
         Until then they trail behind the weights and are taken in bfloat16.
         """
@@ -219,12 +196,11 @@ class Trainer:
             return
         for norm in self._norms():
             norm.reset_running_stats()
-            norm.momentum = None  # The plain mean over all batches.
+            norm.momentum = None  # the plain mean over all batches
         self.model.train()
         last = self.step + SETTLING
-        for batch in feed(self.steps, self.step, last, self.options.workers):
-            pixels = batch.pixels.to(self.device)
-            encode_pictures(self.model, to_pixel_values(pixels))
+        for batch in load(self.steps, self.step, last, self.options.workers):
+            encode_images(self.model, to_pixel_values(batch.pixels.to(self.device)))
         self.model.eval()
         self.is_settled = True
 
@@ -233,7 +209,8 @@ class Trainer:
         with open(self.options.out / HISTORY, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.step, **measures}) + "\n")
         flat = measures.get("held_out", measures)
-        log.info("step %d  %s", self.step, "  ".join(_shown(flat)))
+        shown = (f"{name} {value:.3f}" for name, value in flat.items())
+        log.info("step %d  %s", self.step, "  ".join(shown))
 
     def save_state(self) -> None:
         """Write everything that a resumed run needs."""
@@ -244,10 +221,10 @@ class Trainer:
             {**state, "step": self.step, "fall": fall, "settled": self.is_settled},
             path.with_suffix(".part"),
         )
-        path.with_suffix(".part").replace(path)  # Never a half-written state.
+        path.with_suffix(".part").replace(path)  # never a half-written state
 
     def load_state(self) -> None:
-        """Go back to the last saved state."""
+        """Return to the last saved state."""
         state = torch.load(self.options.out / STATE, map_location=self.device)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
@@ -256,41 +233,38 @@ class Trainer:
         self.schedule = replace(self.schedule, fall_from=fall_from, fall=fall)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the model's and the head's tensors, and the step, by name."""
+        """The tensors of the model and the heads, and the step, by name."""
         step = {"step": torch.tensor(self.step)}
-        model, head = self.model.state_dict(), self.heads.state_dict()
+        model, heads = self.model.state_dict(), self.heads.state_dict()
         # The output embedding is the input embedding under a second name.
         model = {k: v for k, v in model.items() if k != "lm_head.weight"}
-        return step | model | {f"heads.{name}": each for name, each in head.items()}
+        return step | model | {f"heads.{name}": each for name, each in heads.items()}
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Begin with weights from another run, at the step that they came to."""
+        """Begin with the `weights` of another run, at its step."""
         self.step = int(weights.pop("step"))
-        head = {k: v for k, v in weights.items() if k.startswith("heads.")}
-        self.heads.load_state_dict({k[6:]: v for k, v in head.items()})
-        model = {k: v for k, v in weights.items() if k not in head}
+        heads = {k: v for k, v in weights.items() if k.startswith("heads.")}
+        self.heads.load_state_dict({k[6:]: v for k, v in heads.items()})
+        model = {k: v for k, v in weights.items() if k not in heads}
         model["lm_head.weight"] = model["model.language_model.embed_tokens.weight"]
         self.model.load_state_dict(model)
 
     def load_checkpoint(self, folder: Path) -> None:
-        """Begin with a checkpoint's model, its statistics held; the heads know nothing.
-
-        The steps are counted from 0.
-        """
+        """Begin at step 0 with a checkpoint's model, its statistics held; new heads."""
         self.model.load_state_dict(load_model(folder).state_dict())
         self.is_settled = True
 
     def _parts(self) -> dict[str, Any]:
-        """Name what has a state."""
+        """What has a state, by name."""
         return {"model": self.model, "heads": self.heads, "optimizer": self.optimizer}
 
 
 def build_optimizer(
     model: nn.Module, heads: nn.Module, weight_decay: float
 ) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices and kernels, not scales and biases.
+    """AdamW that decays matrices and kernels, not scales and biases.
 
-    Its first two groups are the tower and the heads, the others what answers.
+    Its first two groups are the tower and the heads, the others projector and decoder.
     """
     named = dict(model.named_parameters())
     tower = [each for name, each in named.items() if ".vision_tower." in name]
@@ -307,14 +281,10 @@ def build_optimizer(
 
 
 def mean_measures(parts: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each measure over the parts that have it; NaN is left out."""
+    """The mean of each measure over the parts that have it, NaN left out."""
     kept: dict[str, list[float]] = defaultdict(list)
     for part in parts:
         for name, value in part.items():
             if name != "resolution" and not math.isnan(value):
                 kept[name].append(value)
     return {name: sum(each) / len(each) for name, each in kept.items()}
-
-
-def _shown(measures: dict[str, float]) -> Iterator[str]:
-    return (f"{name} {value:.3f}" for name, value in measures.items())

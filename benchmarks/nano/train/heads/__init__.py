@@ -1,40 +1,44 @@
-"""All heads that are trained beside the answers and thrown away afterwards."""
+"""All auxiliary tasks. A new one is a file in this folder and a line in AUXILIARY."""
 
 from torch import nn
 
-from benchmarks.nano.cells import CellHeads
-from benchmarks.nano.inks import Inks
-from benchmarks.nano.places import Places
-from benchmarks.nano.portraits import Portraits
-from benchmarks.nano.presets import Preset
-from benchmarks.nano.references import ReferenceHead
-from benchmarks.nano.relations import RelationHead
-from benchmarks.nano.spelling import Characters, Spelling
-from benchmarks.nano.spots import Spots
-from benchmarks.nano.tallies import Tallies
+from ..options import Preset
+from .auxiliary import AuxiliaryTask
+from .character import CHARACTER, TOWER_CHARACTER
+from .colour import COLOUR, TOWER_COLOUR
+from .counting import COUNTING
+from .dense_label import DENSE_LABEL
+from .grounding import EARLY_GROUNDING, GROUNDING
+from .heatmap import HEATMAP
+from .object import OBJECT
+from .pairwise import PAIRWISE
+from .position import POSITION
+
+# In the order in which the heads' initial biases are drawn.
+AUXILIARY: tuple[AuxiliaryTask, ...] = (
+    DENSE_LABEL,
+    POSITION,
+    COUNTING,
+    OBJECT,
+    CHARACTER,
+    TOWER_CHARACTER,
+    GROUNDING,
+    TOWER_COLOUR,
+    COLOUR,
+    EARLY_GROUNDING,
+    PAIRWISE,
+    HEATMAP,
+)
 
 
-class Heads(nn.Module):
-    """Read from the tower: cells, places, characters; from the decoder: the others.
+def build_heads(preset: Preset) -> nn.ModuleDict:
+    """A new head for each task, by name.
 
-    Those that are one matrix begin at zero, so that a model that knows something is not
-    moved by what they say before they have learned.
+    Heads of a single matrix begin at zero, so that they do not move a trained model
+    before they have learned something themselves.
     """
-
-    def __init__(self, preset: Preset) -> None:
-        super().__init__()
-        self.cells = CellHeads(preset)
-        self.places = Places(preset.vision_width)
-        self.tallies = Tallies(preset.hidden)
-        self.portraits = Portraits(preset.hidden)
-        self.spelling = Spelling(preset.hidden)
-        self.characters = Characters(preset.vision_width)
-        self.references = ReferenceHead(preset.hidden)
-        self.seen_inks = Inks(preset.vision_width)
-        self.told_inks = Inks(preset.hidden)
-        self.early_references = ReferenceHead(preset.hidden)
-        self.relations = RelationHead(preset.hidden)
-        self.spots = Spots(preset.hidden)
-        for head in self.children():
-            if isinstance(head, nn.Linear):
-                nn.init.zeros_(head.weight)
+    heads = nn.ModuleDict({task.name: task.head(preset) for task in AUXILIARY})
+    for head in heads.values():
+        if isinstance(head, nn.Linear):
+            nn.init.zeros_(head.weight)
+    return heads

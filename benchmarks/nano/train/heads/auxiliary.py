@@ -1,41 +1,132 @@
-"""Scores of several labels at once, a column each, and the losses of those."""
+"""What an auxiliary task is: labels, a head, a loss, and where the head reads.
 
-from collections.abc import Iterator, Mapping
+Answers alone teach little: one or a few words per question. So heads predict what is
+known of an image at each visual token, and of the objects that a question mentions.
+They exist in training only; generation never reads them. What they learn it can look
+up: the decoder's heads read its hidden states where half or three quarters of its
+layers are done, so the later layers can use what is there.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.nano.means import mean_or_zero
-from benchmarks.nano.prompt import IGNORED
+from ...data.conversations import Mention
+from ...data.square import IGNORED, Square
+from ...data.tasks.scene import Scene
+from ..options import Preset
+
+Measures = dict[str, float]
+
+
+class ReadAt(Enum):
+    """What a head reads, of P images with N visual tokens, K mentions and M pairs."""
+
+    STAGES = auto()  # features (P, C, h, w) of three of the tower's stages
+    TOWER = auto()  # the tower's visual tokens (P, N, C)
+    HALF = auto()  # hidden states (P, N, D) at visual tokens, half of the layers done
+    HALF_MENTIONS = auto()  # (K, D) at the last tokens of mentions, half done
+    LATE_MENTIONS = auto()  # (K, D) there, three quarters done
+    LATE_PAIRS = auto()  # (M, D) at the later mention of each pair, three quarters done
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a batch, and what its questions mention."""
+
+    scene: Scene
+    image: Square
+    mentions: Sequence[Mention] = ()
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Indices of each two successive mentions of one question."""
+        numbers = [each.question for each in self.mentions]
+        return [
+            (later - 1, later)
+            for later in range(1, len(numbers))
+            if numbers[later - 1] == numbers[later]
+        ]
+
+
+Labels = Callable[[Sequence[Sample]], Tensor]
+
+
+@dataclass(frozen=True)
+class AuxiliaryTask:
+    """Something that is learned next to the answers.
+
+    `loss` takes the head, what it reads and the labels; it returns a scalar and the
+    shares that are right, NaN where nothing is labelled.
+    """
+
+    name: str
+    labels: Labels  # runs in the loader's processes
+    head: Callable[[Preset], nn.Module]
+    loss: Callable[[nn.Module, Any, Tensor], tuple[Tensor, Measures]]
+    read_at: ReadAt
+
+
+def per_image(label: Callable[[Sample], Tensor]) -> Labels:
+    """Labels of equal shape for each image, stacked."""
+    return lambda samples: torch.stack([label(each) for each in samples])
+
+
+def per_mention(
+    label: Callable[[Sample, Mention], Sequence[int]], width: int
+) -> Labels:
+    """Labels (K, width) of all mentions."""
+
+    def labels(samples: Sequence[Sample]) -> Tensor:
+        rows = [label(sample, each) for sample in samples for each in sample.mentions]
+        return torch.tensor(rows).view(-1, width).long()
+
+    return labels
+
+
+def mean_or_zero(losses: Tensor) -> Tensor:
+    """The mean of losses (K,), 0 where K is 0."""
+    return losses.sum() / max(1, losses.numel())
+
+
+def balanced(losses: Tensor, *parts: Tensor) -> Tensor:
+    """The sum of the mean losses of several parts (masks), so that all weigh alike."""
+    return torch.stack([mean_or_zero(losses[each]) for each in parts]).sum()
+
+
+def share(right: Tensor) -> float:
+    """The share of true values; NaN of none."""
+    return right.float().mean().item()
 
 
 def judged_columns(
     scores: Tensor, labels: Tensor, sizes: Mapping[str, int]
 ) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-    """Yield each column's name, where it is told, its losses there and what is right.
+    """Each column's name, where it is labelled, its losses there and what is right.
 
     Args:
-        scores: float (..., sum of the sizes), a part per column.
-        labels: int64 (..., columns), `IGNORED` where a column is not told.
-        sizes: how many values each column has.
+        scores: float (..., sum of the sizes).
+        labels: int64 (..., columns).
+        sizes: the number of values of each column.
     """
     parts = scores.float().split(list(sizes.values()), dim=-1)
     for name, logits, wanted in zip(sizes, parts, labels.unbind(-1), strict=True):
-        told = wanted != IGNORED
-        losses = cross_entropy(logits[told], wanted[told], reduction="none")
-        yield name, told, losses, logits[told].argmax(-1) == wanted[told]
+        known = wanted != IGNORED
+        losses = cross_entropy(logits[known], wanted[known], reduction="none")
+        yield name, known, losses, logits[known].argmax(-1) == wanted[known]
 
 
 def columns_loss(
     scores: Tensor, labels: Tensor, sizes: Mapping[str, int]
-) -> tuple[Tensor, dict[str, float]]:
-    """Return the mean cross-entropies' sum, and the share that is right of each.
-
-    The arguments are those of `judged_columns`.
-    """
+) -> tuple[Tensor, Measures]:
+    """The sum of the columns' mean cross-entropies; arguments of `judged_columns`."""
     losses, shares = [], {}
     for name, _, each, right in judged_columns(scores, labels, sizes):
         losses.append(mean_or_zero(each))
-        shares[name] = right.float().mean().item()
+        shares[name] = share(right)
     return torch.stack(losses).sum(), shares

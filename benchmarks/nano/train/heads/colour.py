@@ -1,62 +1,58 @@
-"""The colour of the characters at a visual token, told to the tower and the decoder.
+"""The colour of the characters at a visual token, told by the tower and the decoder.
 
-A thin stroke's colour is not needed to read it, so whoever reads best forgets it: "what
-color is the text?" was answered no better than by a guess after 25 000 steps with that
-question among others. So the tower names it at every visual token with a character, and
-so does the decoder. Used in training only.
+A thin stroke's colour is not needed to read it: after 25 000 steps "what color is the
+text?" was still a guess, although it was among the questions.
 """
-
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.nano.means import mean_or_zero
-from benchmarks.nano.prompt import IGNORED
-from benchmarks.nano.square import Square
-from benchmarks.nano.tasks.palette import NAMED
-from benchmarks.nano.tasks.scene import Mark
+from ...data.square import IGNORED
+from ...data.tasks.palette import NAMED
+from .auxiliary import (
+    AuxiliaryTask,
+    Measures,
+    ReadAt,
+    Sample,
+    mean_or_zero,
+    per_image,
+    share,
+)
 
-INKS = tuple(NAMED)
-
-
-class Inks(nn.Linear):
-    """Scores the colours of the characters at a visual token.
-
-    Args:
-        width: of the visual tokens, the tower's or the decoder's.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, len(INKS))
+COLOURS = tuple(NAMED)
 
 
-def ink_labels(marks: Iterable[Mark], made: Square) -> Tensor:
-    """Label the visual tokens of one picture.
-
-    Args:
-        marks: what is where; a text's characters know their colour if it has a name.
-        made: the square that the picture became.
-
-    Returns:
-        int64 (N,), `IGNORED` where no character of a named colour has its middle.
-    """
-    labels = torch.full((made.tokens,), IGNORED)
-    for mark in marks:
+def colour_labels(sample: Sample) -> Tensor:
+    """int64 (N,), IGNORED where no character of a named colour has its middle."""
+    labels = torch.full((sample.image.tokens,), IGNORED)
+    for mark in sample.scene.marks:
         if mark.ink is not None:
-            labels[made.token(mark.middle)] = INKS.index(mark.ink)
+            labels[sample.image.token(mark.middle)] = COLOURS.index(mark.ink)
     return labels
 
 
-def ink_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, float]:
-    """Return the mean cross-entropy and the share that is right.
+def loss(head: nn.Module, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Measures]:
+    """The mean cross-entropy of (P, N), and the share that is right."""
+    logits, known = head(tokens), labels != IGNORED
+    losses = cross_entropy(logits[known].float(), labels[known], reduction="none")
+    right = logits[known].argmax(-1) == labels[known]
+    return mean_or_zero(losses), {"right": share(right)}
 
-    Args:
-        logits: float (P, N, INKS), of `Inks`.
-        labels: int64 (P, N), of `ink_labels`.
-    """
-    told = labels != IGNORED
-    losses = cross_entropy(logits[told].float(), labels[told], reduction="none")
-    right = logits[told].argmax(-1) == labels[told]
-    return mean_or_zero(losses), right.float().mean().item()
+
+_LABELS = per_image(colour_labels)
+
+TOWER_COLOUR = AuxiliaryTask(
+    "tower_colour",
+    _LABELS,
+    lambda preset: nn.Linear(preset.vision_width, len(COLOURS)),
+    loss,
+    ReadAt.TOWER,
+)
+COLOUR = AuxiliaryTask(
+    "colour",
+    _LABELS,
+    lambda preset: nn.Linear(preset.hidden, len(COLOURS)),
+    loss,
+    ReadAt.HALF,
+)

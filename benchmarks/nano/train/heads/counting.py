@@ -1,87 +1,72 @@
-"""How many figures a picture has shown, told at every visual token; the loss of that.
+"""How many figures of each colour and shape the image has shown up to a visual token.
 
 "How many circles are there?" was right three times in five when nearly every figure was
-named rightly, and did not get better: one number is little to learn adding from. So
-where the picture ends the decoder learns to say all that can be counted at once, the
-figures of every colour and of every shape; what stands there a question can look up.
-Told there alone, four numbers above two in five were wrong still. So it also learns to
-say at each visual token what has been shown up to there. Used in training only.
+named rightly: one number per question is little to learn counting from. Numbers for the
+whole image alone left two in five above four wrong; running numbers are steps to it.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.nano.labels import THINGS
-from benchmarks.nano.means import mean_or_zero
-from benchmarks.nano.prompt import IGNORED
-from benchmarks.nano.square import Square
-from benchmarks.nano.tasks.figures import SHAPES
-from benchmarks.nano.tasks.palette import NAMED
-from benchmarks.nano.tasks.scene import Mark
+from ...data.square import IGNORED
+from ...data.tasks.figures import OBJECTS, SHAPES
+from ...data.tasks.palette import NAMED
+from .auxiliary import (
+    AuxiliaryTask,
+    Measures,
+    ReadAt,
+    Sample,
+    mean_or_zero,
+    per_image,
+    share,
+)
 
-ANY = "figure"
-COUNTED = (ANY, *NAMED, *SHAPES)
-MOST = 6  # Figures; sheets, which show more, are not counted.
-
-
-class Tallies(nn.Linear):
-    """Scores every number of figures of each counted kind.
-
-    Args:
-        width: of the decoder, D.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, len(COUNTED) * (MOST + 1))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(P, N, D) -> logits (P, N, COUNTED, MOST + 1)."""
-        logits: Tensor = super().forward(hidden).unflatten(-1, (-1, MOST + 1))
-        return logits
+COUNTED = ("figure", *NAMED, *SHAPES)
+MOST = 6  # sheets, which show more figures, are not counted
 
 
-def running_tallies(marks: Sequence[Mark], made: Square) -> Tensor:
+def counting_labels(sample: Sample) -> Tensor:
     """Count the figures up to each visual token, row by row.
 
-    Args:
-        marks: what is where, in the pixels of the picture as it was drawn.
-        made: the square that it became.
-
     Returns:
-        int64 (N, COUNTED); the last row counts the whole picture. All `IGNORED` unless
-        one to `MOST` figures are all there is.
+        int64 (N, COUNTED), the last row for the whole image; all IGNORED unless the
+        image shows one to MOST figures and nothing else.
     """
-    names = [mark.label for mark in marks]
-    if not 1 <= len(names) <= MOST or any(name not in THINGS for name in names):
-        return torch.full((made.tokens, len(COUNTED)), IGNORED)
-    counts = torch.zeros(made.tokens, len(COUNTED), dtype=torch.int64)
+    marks, image = sample.scene.marks, sample.image
+    if not 1 <= len(marks) <= MOST or any(m.label not in OBJECTS for m in marks):
+        return torch.full((image.tokens, len(COUNTED)), IGNORED)
+    counts = torch.zeros(image.tokens, len(COUNTED), dtype=torch.int64)
     for mark in marks:
-        kinds = [COUNTED.index(word) for word in (ANY, *mark.label.split())]
-        counts[made.token(mark.middle), kinds] += 1
+        kinds = [COUNTED.index(word) for word in ("figure", *mark.label.split())]
+        counts[image.token(mark.middle), kinds] += 1
     return counts.cumsum(0)
 
 
-def tally_loss(logits: Tensor, tallies: Tensor) -> tuple[Tensor, float]:
-    """Return the loss, and the share of right numbers among what a picture shows.
+def loss(head: nn.Module, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Measures]:
+    """The loss of (P, N, COUNTED); the share of right numbers for whole images.
 
-    What is shown and what is not weigh the same, since nearly all is absent; and so do
-    the ends of the pictures and all their visual tokens.
-
-    Args:
-        logits: float (P, N, COUNTED, MOST + 1).
-        tallies: int64 (P, N, COUNTED), of `running_tallies`.
+    Kinds that are shown and kinds that are absent weigh alike, since nearly all are
+    absent; so do the last visual tokens and all of them.
     """
+    logits = head(hidden).unflatten(-1, (-1, MOST + 1))  # (P, N, COUNTED, MOST + 1)
     losses = cross_entropy(
-        logits.float().movedim(-1, 1), tallies, reduction="none", ignore_index=IGNORED
+        logits.float().movedim(-1, 1), labels, reduction="none", ignore_index=IGNORED
     )
     parts = [
-        mean_or_zero(losses[:, first:][where])
+        mean_or_zero(losses[:, first:][part])
         for first in (0, -1)
-        for where in (tallies[:, first:] > 0, tallies[:, first:] == 0)
+        for part in (labels[:, first:] > 0, labels[:, first:] == 0)
     ]
-    shown = tallies[:, -1] > 0
-    right = logits[:, -1].argmax(-1) == tallies[:, -1]
-    return torch.stack(parts).sum(), right[shown].float().mean().item()
+    shown = labels[:, -1] > 0
+    right = logits[:, -1].argmax(-1) == labels[:, -1]
+    return torch.stack(parts).sum(), {"right": share(right[shown])}
+
+
+COUNTING = AuxiliaryTask(
+    "counting",
+    per_image(counting_labels),
+    lambda preset: nn.Linear(preset.hidden, len(COUNTED) * (MOST + 1)),
+    loss,
+    ReadAt.HALF,
+)

@@ -1,37 +1,40 @@
-"""The heads that name what is in each small cell of a picture, and their loss.
+"""What is in every cell of an image, named by the tower; the first object per token.
 
-The tower is told where and what every character is (`labels.py`) long before the
-decoder can spell a word. All 32 cells of a visual token are read from it. So are the
-cells under each place of the two stages before, where they are fewer per place and a
-character is easier to tell: without that the last stages do not get away. Used in
-training only.
+The tower learns which character or figure has its middle in each cell long before the
+decoder can spell a word. All 32 cells of a visual token are read from it, and those of
+the two stages before, where a place covers fewer and a character is easier to name.
+What a label looks like is learned once for all stages: with one head per stage the last
+one named every tenth cell in the time in which the early ones learned them all.
 """
 
-from benchmarks.nano import torchvision_stub  # noqa: F401  # Before transformers.
-
-# isort: split
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.nano.labels import (
+from ...data.square import (
     CELL_HEIGHT,
     CELL_WIDTH,
+    CHARACTERS,
     EMPTY,
+    IGNORED,
     LABEL_COUNT,
+    LABELS,
     OTHER,
+    STRIDE,
+    cell_labels,
 )
-from benchmarks.nano.means import mean_or_zero
-from benchmarks.nano.presets import STRIDE, Preset
+from ...data.tasks.figures import OBJECTS
+from ..options import Preset
+from .auxiliary import AuxiliaryTask, Measures, ReadAt, Sample, balanced, share
 
-# The tower's stages that heads read before the last one, by their stride: each has to
-# gather from four times the pixels of the one before.
-STAGES = {16: 2, 32: 3}
-CELL_FEATURES = 48  # What is kept of a cell before it is named.
-EMPTY_EVERY = 8  # Of the empty cells, nearly all there are, one in so many is named.
+STAGES = {16: 2, 32: 3}  # by stride, the tower's stages read before the visual tokens
+CELL_FEATURES = 48  # channels of a cell
+EMPTY_EVERY = 8  # nearly all cells are empty; to name them all took a sixth of a step
 
 
 class Cells(nn.Module):
@@ -39,7 +42,7 @@ class Cells(nn.Module):
 
     Args:
         width: channels C of the features.
-        stride: pixels of the picture's side that a place covers.
+        stride: pixels of the image's side per place.
     """
 
     def __init__(self, width: int, stride: int) -> None:
@@ -48,19 +51,15 @@ class Cells(nn.Module):
         self.divide = nn.Linear(width, math.prod(self._grid))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the cells (P, r, c, CELL_FEATURES) of features (P, C, h, w)."""
+        """(P, C, h, w) -> (P, rows, columns, CELL_FEATURES)."""
         places: Tensor = self.divide(features.permute(0, 2, 3, 1))  # (P, h, w, ...)
         ordered = places.unflatten(-1, self._grid).permute(0, 1, 3, 2, 4, 5)
         cells: Tensor = ordered.flatten(3, 4).flatten(1, 2)
         return cells
 
 
-class CellHeads(nn.Module):
-    """Names what is in the cells, from the visual tokens and from stages before them.
-
-    What a label looks like is learned once, for all cells and all stages; each stage
-    only has to say where in its features a cell is.
-    """
+class DenseLabelHead(nn.Module):
+    """Names cells from the visual tokens and from the stages before them."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
@@ -70,21 +69,18 @@ class CellHeads(nn.Module):
             {stride: Cells(width, int(stride)) for stride, width in widths.items()}
         )
         self.name = nn.Linear(CELL_FEATURES, LABEL_COUNT)
-        # Begun at the mean of the labels under the loss below, not at all labels alike:
-        # the first hundred steps would learn no more than that.
+        # Begins at the labels' frequencies under the loss, which would otherwise be all
+        # that the first hundred steps learn.
         nn.init.normal_(self.name.weight, std=0.02)
         nn.init.zeros_(self.name.bias)
         self.name.bias.data[EMPTY] = math.log(LABEL_COUNT)
 
-    def forward(self, stages: Iterable[Tensor], chosen: Tensor) -> dict[str, Tensor]:
-        """Score every label of some cells, once per stage.
+    def forward(self, stages: Sequence[Tensor], chosen: Tensor) -> dict[str, Tensor]:
+        """Logits (K, labels) of some cells, by stride.
 
         Args:
             stages: features (P, C, h, w), those of the visual tokens last.
-            chosen: int64 (K,), places among all P * r * c cells of the pictures.
-
-        Returns:
-            Logits (K, labels) by stride.
+            chosen: int64 (K,), indices into all cells of the images.
         """
         return {
             stride: self.name(cells(each).flatten(0, 2)[chosen])
@@ -92,39 +88,90 @@ class CellHeads(nn.Module):
         }
 
 
+def labels(samples: Sequence[Sample]) -> Tensor:
+    """int64 (P, rows, columns), see `square.cell_labels`."""
+    cells = [cell_labels(each.scene.marks, each.image) for each in samples]
+    return torch.from_numpy(np.stack(cells))
+
+
 def cells_to_name(labels: Tensor) -> Tensor:
-    """Return the places (K,) of all marks that are told and of some empty cells.
-
-    To name all the empty ones took a sixth of a step.
-
-    Args:
-        labels: int64 (P, r, c).
-    """
+    """The indices (K,) of all labelled marks and of some empty cells of (P, r, c)."""
     flat = labels.flatten()
     marks, empty = (flat > EMPTY).nonzero()[:, 0], (flat == EMPTY).nonzero()[:, 0]
     return torch.cat([marks, empty[::EMPTY_EVERY]])
 
 
+def loss(
+    head: nn.Module, stages: Sequence[Tensor], labels: Tensor
+) -> tuple[Tensor, Measures]:
+    """The losses of all stages, and their shares of right characters and objects."""
+    chosen = cells_to_name(labels)
+    wanted, named = labels.flatten()[chosen], head(stages, chosen)
+    measures = {
+        f"{kind}_{stride}": each
+        for stride, logits in named.items()
+        for kind, each in _shares(logits, wanted).items()
+    }
+    losses = [cell_loss(each, wanted) for each in named.values()]
+    return torch.stack(losses).sum(), measures
+
+
 def cell_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of characters, things and empty cells, each a mean.
+    """The cross-entropy of K cells; characters, objects and empty cells weigh alike.
 
-    Nearly all cells are empty, and nearly all others hold characters; in one mean the
-    head would learn only those.
-
-    Args:
-        logits: float (K, labels).
-        labels: int64 (K,).
+    In one mean the few objects among the characters went unlearned.
     """
     losses = cross_entropy(logits.float(), labels, reduction="none")
-    things, empty = labels >= OTHER, labels == EMPTY
-    characters = ~things & ~empty
-    parts = [mean_or_zero(losses[each]) for each in (characters, things, empty)]
-    return torch.stack(parts).sum()
+    objects, empty = labels >= OTHER, labels == EMPTY
+    return balanced(losses, ~objects & ~empty, objects, empty)
 
 
-def shares_named(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Return the shares of characters and of things that are named rightly."""
-    right = logits.argmax(-1) == labels
-    things = labels >= OTHER
-    characters = (labels > EMPTY) & ~things
-    return right[characters].float().mean().item(), right[things].float().mean().item()
+def _shares(logits: Tensor, labels: Tensor) -> Measures:
+    right, objects = logits.argmax(-1) == labels, labels >= OTHER
+    characters = (labels > EMPTY) & ~objects
+    return {"characters": share(right[characters]), "objects": share(right[objects])}
+
+
+def right_marks(head: nn.Module, stages: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Which labelled marks are named rightly at the visual tokens: bool (K,)."""
+    chosen = (labels.flatten() > EMPTY).nonzero()[:, 0]
+    named: Mapping[str, Tensor] = head(stages, chosen)
+    return named[str(STRIDE)].argmax(-1) == labels.flatten()[chosen]
+
+
+DENSE_LABEL = AuxiliaryTask("dense_label", labels, DenseLabelHead, loss, ReadAt.STAGES)
+
+
+def token_of_labels(tokenizer: Tokenizer) -> Tensor:
+    """The token (LABEL_COUNT,) of each label, IGNORED where it takes several.
+
+    A character stands for itself, a figure for its colour.
+    """
+    tokens = torch.full((LABEL_COUNT,), IGNORED)
+    texts = {name: name for name in CHARACTERS}
+    texts |= {name: f" {name.split()[0]}" for name in OBJECTS}
+    for name, text in texts.items():
+        ids = tokenizer.encode(text).ids
+        if len(ids) == 1:
+            tokens[LABELS[name]] = ids[0]
+    return tokens
+
+
+def first_objects(cells: Tensor, token_of: Tensor) -> Tensor:
+    """What the decoder learns to say at each visual token: its first object.
+
+    What it can name where it stands it can copy into an answer.
+
+    Args:
+        cells: int64 (P, rows, columns), of `labels`.
+        token_of: of `token_of_labels`.
+
+    Returns:
+        Tokens, int64 (P, N), IGNORED where a visual token is empty or ambiguous.
+    """
+    rows, columns = STRIDE // CELL_HEIGHT, STRIDE // CELL_WIDTH
+    parts = cells.unflatten(2, (-1, columns)).unflatten(1, (-1, rows))
+    places = parts.transpose(2, 3).flatten(3).flatten(1, 2)  # (P, N, cells)
+    first = (places != EMPTY).int().argmax(dim=-1, keepdim=True)
+    label = places.gather(-1, first)[..., 0]
+    return token_of[label.clamp(min=EMPTY)]  # ambiguous ones count as empty

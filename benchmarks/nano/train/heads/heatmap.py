@@ -1,48 +1,60 @@
-"""Where all figures of a name in a question are, told to the decoder where it ends.
+"""Where all figures of a mention are, marked on a grid where the mention ends.
 
-One figure's place is told with what it is (`references`). Of several only their number
-was, which is little to learn from which visual tokens hold them: "how many red
-circles?" was wrong one time in three among five and six figures. So after half of the
-layers the decoder marks their places, all of them. Used in training only.
+`grounding` tells the place of one figure; of several only their number, from which the
+decoder hardly learned which visual tokens hold them: "how many red circles?" was wrong
+one time in three among five and six figures.
 """
 
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from benchmarks.nano.means import mean_or_zero
+from ...data.conversations import Mention
+from ..options import Preset
+from .auxiliary import (
+    AuxiliaryTask,
+    Measures,
+    ReadAt,
+    Sample,
+    mean_or_zero,
+    per_mention,
+    share,
+)
+from .grounding import GRID, grid_position
 
-SIDE = 8  # Columns and rows of places in the square.
-SPOTS = SIDE * SIDE
-RARE = -4.0  # Where the scores begin: one place in sixty is marked.
-
-
-class Spots(nn.Linear):
-    """Scores every place of the square, whether a figure of the name is there.
-
-    Args:
-        width: of the decoder, D.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, SPOTS)
-        nn.init.constant_(self.bias, RARE)
-
-
-def spot(x: float, y: float) -> int:
-    """Return the index of the place that holds a point, given in shares of a side."""
-    return int(y * SIDE) * SIDE + int(x * SIDE)
+SIDE = 8  # columns and rows of places in the square
+PLACES = SIDE * SIDE
+RARE = -4.0  # initial scores: one place in sixty is marked
 
 
-def spot_loss(scores: Tensor, marked: Tensor) -> tuple[Tensor, float]:
-    """Return the loss of a name, and the share of the names told without a mistake.
+def heatmap_head(preset: Preset) -> nn.Module:
+    """A score for every place."""
+    head = nn.Linear(preset.hidden, PLACES)
+    nn.init.constant_(head.bias, RARE)
+    return head
 
-    Args:
-        scores: float (K, SPOTS), of `Spots`.
-        marked: bool (K, SPOTS), of `references.spot_labels`.
-    """
-    losses = binary_cross_entropy_with_logits(
-        scores.float(), marked.float(), reduction="none"
-    )
-    right = ((scores > 0) == marked).all(dim=-1)
-    shown = marked.any(dim=-1)
-    return mean_or_zero(losses.sum(dim=-1)), right[shown].float().mean().item()
+
+def heatmap_labels(sample: Sample, mention: Mention) -> list[int]:
+    """1 at the places of the mention's figures, else 0: PLACES values."""
+    labels = [0] * PLACES
+    for mark in mention.figures:
+        column, row = (at * SIDE // GRID for at in grid_position(mark, sample))
+        labels[row * SIDE + column] = 1
+    return labels
+
+
+def loss(head: nn.Module, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Measures]:
+    """The loss of (K, PLACES); the share of mentions marked without any mistake."""
+    scores = head(hidden).float()
+    losses = binary_cross_entropy_with_logits(scores, labels.float(), reduction="none")
+    right = ((scores > 0) == (labels > 0)).all(dim=-1)
+    shown = labels.any(dim=-1)
+    return mean_or_zero(losses.sum(dim=-1)), {"right": share(right[shown])}
+
+
+HEATMAP = AuxiliaryTask(
+    "heatmap",
+    per_mention(heatmap_labels, PLACES),
+    heatmap_head,
+    loss,
+    ReadAt.HALF_MENTIONS,
+)

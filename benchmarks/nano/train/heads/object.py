@@ -1,98 +1,91 @@
-"""What figure stands at a visual token, where in the picture, how large: told there.
+"""The figure at a visual token: its name, the ninth of the image it is in, its size.
 
-Where a visual token lies in the square it is told (`places.py`). "Top left" is said of
-the picture itself, which is as wide and high as it was drawn, between black bars: only
-who sees the bars can tell. Told in which ninth a figure is, the decoder knew it of 94
-in 100 after 1 500 steps; before, questions for places had taught it next to nothing.
-Its name and its size, which is what is compared, are told in the same way, and that
-there is none: who counts has to know where nothing is to be counted. Used in training
-only.
+The decoder knows a token's position in the square. "Top left" refers to the image as it
+was drawn, between black bars. After 1 500 steps of this head the ninth was known of 94
+figures in 100; questions about places alone had come to 40. Sizes are what questions
+compare. Tokens without a figure are labelled too: counting needs to know them.
 """
 
 import math
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.nano.columns import judged_columns
-from benchmarks.nano.labels import THINGS
-from benchmarks.nano.means import mean_or_zero
-from benchmarks.nano.prompt import IGNORED
-from benchmarks.nano.square import Square
-from benchmarks.nano.tasks.ground import Size
-from benchmarks.nano.tasks.ninth import NINTHS, ninth
-from benchmarks.nano.tasks.scene import Mark
+from ...data.square import IGNORED
+from ...data.tasks.canvas import NINTHS, Size, ninth
+from ...data.tasks.figures import OBJECTS
+from ...data.tasks.scene import Mark
+from .auxiliary import (
+    AuxiliaryTask,
+    Measures,
+    ReadAt,
+    Sample,
+    judged_columns,
+    mean_or_zero,
+    per_image,
+    share,
+)
 
-SMALLEST = 0.08  # Of the picture's longer side; each octave above has `STEPS` sizes.
+SMALLEST = 0.08  # of the image's longer side; each octave above has STEPS sizes
 STEPS, SIZES = 4, 14
-NOTHING = len(THINGS)  # Instead of a figure's name, where no figure has its middle.
-TOLD = {"figures": 1 + len(THINGS), "ninths": len(NINTHS), "sizes": SIZES}
+NOTHING = len(OBJECTS)  # the name where no figure has its middle
+COLUMNS = {"name": 1 + len(OBJECTS), "ninth": len(NINTHS), "size": SIZES}
 
 
-class Portraits(nn.Linear):
-    """Scores names, ninths and sizes of the figure at a visual token.
+def object_labels(sample: Sample) -> Tensor:
+    """int64 (N, COLUMNS), IGNORED where two figures of a token differ.
 
-    Args:
-        width: of the decoder.
+    The name is NOTHING where no figure has its middle, if the image shows any.
     """
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, sum(TOLD.values()))
-
-
-def portrait_labels(marks: Iterable[Mark], size: Size, made: Square) -> Tensor:
-    """Label the visual tokens of one picture.
-
-    Args:
-        marks: what is where, in the pixels of the picture as it was drawn.
-        size: the picture's, as it was drawn.
-        made: the square that it became.
-
-    Returns:
-        int64 (N, TOLD). The name is `NOTHING` where no figure has its middle, if the
-        picture shows any. `IGNORED` where two have and differ, where a ninth is not
-        plain, and all else that is not there.
-    """
-    labels = torch.full((made.tokens, len(TOLD)), IGNORED)
-    figures = [mark for mark in marks if mark.label in THINGS]
+    image, size = sample.image, sample.scene.image.size
+    labels = torch.full((image.tokens, len(COLUMNS)), IGNORED)
+    figures = [mark for mark in sample.scene.marks if mark.label in OBJECTS]
     seen: set[int] = set()
     for mark in figures:
-        token, told = made.token(mark.middle), torch.tensor(portrait(mark, size))
-        differs = (labels[token] != told) & (token in seen)
-        labels[token] = told.masked_fill(differs, IGNORED)
+        token, known = image.token(mark.middle), torch.tensor(describe(mark, size))
+        differs = (labels[token] != known) & (token in seen)
+        labels[token] = known.masked_fill(differs, IGNORED)
         seen.add(token)
     if figures:
-        without = [token for token in range(made.tokens) if token not in seen]
+        without = [token for token in range(image.tokens) if token not in seen]
         labels[without, 0] = NOTHING
     return labels
 
 
-def portrait(mark: Mark, size: Size) -> tuple[int, ...]:
-    """Label one figure: its name, its ninth or `IGNORED`, its size."""
+def describe(mark: Mark, size: Size) -> tuple[int, ...]:
+    """The name, the ninth (IGNORED near a border) and the size of one figure.
+
+    Args:
+        size: the image's, as it was drawn.
+    """
     name = ninth(mark.middle, size)
     place = IGNORED if name is None else NINTHS.index(name)
-    return THINGS.index(mark.label), place, _size(mark, size)
+    return OBJECTS.index(mark.label), place, _size(mark, size)
 
 
 def _size(mark: Mark, size: Size) -> int:
     left, top, right, bottom = mark.box
-    share = math.sqrt(max(right - left, 1) * max(bottom - top, 1)) / max(size)
-    return min(max(int(STEPS * math.log2(share / SMALLEST)), 0), SIZES - 1)
+    part = math.sqrt(max(right - left, 1) * max(bottom - top, 1)) / max(size)
+    return min(max(int(STEPS * math.log2(part / SMALLEST)), 0), SIZES - 1)
 
 
-def portrait_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Return the mean cross-entropies' sum, and the share that is right of each.
+def loss(head: nn.Module, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Measures]:
+    """The loss of (P, N, COLUMNS), and the share of each that is right.
 
-    Figures and tokens with `NOTHING` have a mean each: there are few figures.
-
-    Args:
-        scores: float (P, N, ...), of `Portraits`.
-        labels: int64 (P, N, TOLD), of `portrait_labels`.
+    The few tokens with a figure and those with NOTHING have a mean each.
     """
     losses, shares = [], {}
-    for name, told, each, right in judged_columns(scores, labels, TOLD):
-        shown = labels[told][:, 0] != NOTHING
+    for name, known, each, right in judged_columns(head(hidden), labels, COLUMNS):
+        shown = labels[known][:, 0] != NOTHING
         losses += [mean_or_zero(each[shown]), mean_or_zero(each[~shown])]
-        shares[name] = right[shown].float().mean().item()
+        shares[name] = share(right[shown])
     return torch.stack(losses).sum(), shares
+
+
+OBJECT = AuxiliaryTask(
+    "object",
+    per_image(object_labels),
+    lambda preset: nn.Linear(preset.hidden, sum(COLUMNS.values())),
+    loss,
+    ReadAt.HALF,
+)

@@ -1,52 +1,65 @@
-"""How two figures that a question names stand to each other, told at the second name.
+"""How the second figure that a question mentions compares with the first.
 
-"Is the red circle left of the star?" stayed a guess for 12 000 steps, although the
-column and the row of both were told at their names: one bit per question is little to
-learn comparing from. So where the second name ends the decoder says which of the two is
-further right, lower and bigger, whatever was asked. Used in training only.
+"Is the red circle left of the star?" stayed a guess for 12 000 steps although both
+columns were told at their mentions: one bit per question is little to learn comparing
+from. So at the second mention the decoder tells which of the two is further right,
+lower and bigger, whatever was asked.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
-from benchmarks.nano.columns import columns_loss
-from benchmarks.nano.prompt import IGNORED
-from benchmarks.nano.references import TOLD as REFERENCE
-from benchmarks.nano.references import References
+from ...data.square import IGNORED
+from .auxiliary import AuxiliaryTask, Measures, ReadAt, Sample, columns_loss
+from .grounding import COLUMNS as GROUNDING_COLUMNS
+from .grounding import mention_labels
 
-COMPARED = {"further_right": "column", "lower": "row", "bigger": "sizes"}
-TOLD = dict.fromkeys(COMPARED, 2)
-
-
-class RelationHead(nn.Linear):
-    """Scores whether the second figure is further right, lower and bigger, or less so.
-
-    Args:
-        width: of the decoder, D.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, sum(TOLD.values()))
+COMPARED = {"further_right": "column", "lower": "row", "bigger": "size"}
+COLUMNS = dict.fromkeys(COMPARED, 2)
 
 
-def relation_labels(references: References) -> Tensor:
-    """Compare the two figures of each pair of names.
+def pairwise_labels(samples: Sequence[Sample]) -> Tensor:
+    """Compare the two mentions of each of M pairs.
 
     Returns:
-        int64 (M, TOLD), 1 where the second is more, 0 where it is less, `IGNORED` where
-        they are in the same step or one of them is not told.
+        int64 (M, COLUMNS): 1 where the second is more, 0 where it is less, IGNORED
+        where they are equal or one of them is not known.
     """
-    columns = [list(REFERENCE).index(name) for name in COMPARED.values()]
-    first, second = references.labels[:, columns][references.pairs]
-    told = (first != IGNORED) & (second != IGNORED) & (first != second)
-    more: Tensor = second > first
-    return more.long().masked_fill(~told, IGNORED)
+    rows = [row for sample in samples for row in _compared(sample)]
+    return torch.tensor(rows).view(-1, len(COLUMNS)).long()
 
 
-def relation_loss(scores: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Return the mean cross-entropies' sum, and the share that is right of each.
+def _compared(sample: Sample) -> list[list[int]]:
+    known = [
+        dict(zip(GROUNDING_COLUMNS, mention_labels(sample, each), strict=True))
+        for each in sample.mentions
+    ]
+    return [
+        [
+            _compare(known[first][name], known[second][name])
+            for name in COMPARED.values()
+        ]
+        for first, second in sample.pairs
+    ]
 
-    Args:
-        scores: float (M, ...), of `RelationHead`.
-        labels: int64 (M, TOLD), of `relation_labels`.
-    """
-    return columns_loss(scores, labels, TOLD)
+
+def _compare(first: int, second: int) -> int:
+    if IGNORED in (first, second) or first == second:
+        return IGNORED
+    return int(second > first)
+
+
+def loss(head: nn.Module, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Measures]:
+    """The loss of (M, COLUMNS), and the share of each column that is right."""
+    return columns_loss(head(hidden), labels, COLUMNS)
+
+
+PAIRWISE = AuxiliaryTask(
+    "pairwise",
+    pairwise_labels,
+    lambda preset: nn.Linear(preset.hidden, sum(COLUMNS.values())),
+    loss,
+    ReadAt.LATE_PAIRS,
+)

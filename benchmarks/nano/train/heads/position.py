@@ -1,54 +1,41 @@
-"""The head that says where in the picture's square a visual token lies, and its loss.
+"""The row and column of each visual token in the square, told by the tower.
 
-Convolutions know no places but those near a border, and the decoder only how far apart
-two tokens are: "where is the star?" was answered no better than by guessing when
-colours and shapes were already named. So every visual token is told its place. Used in
-training only.
+Convolutions know no position away from a border, and the decoder only knows how far
+apart two tokens are: "where is the star?" was a guess when colours and shapes were
+already named.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-PARTS = 8  # Rows and columns that are told apart.
+from .auxiliary import AuxiliaryTask, Measures, ReadAt, Sample, per_image
+
+PARTS = 8  # rows and columns that are told apart
 
 
-class Places(nn.Linear):
-    """Scores the rows and the columns that a visual token may lie in.
-
-    Args:
-        width: channels C of a visual token.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__(width, 2 * PARTS)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(P, C, h, w) -> logits (P, h, w, 2, PARTS), of rows and of columns."""
-        logits: Tensor = super().forward(features.permute(0, 2, 3, 1))
-        parted: Tensor = logits.unflatten(-1, (2, PARTS))
-        return parted
+def positions(side: int) -> Tensor:
+    """Row and column, of PARTS, of each token of a square of side x side: (N, 2)."""
+    at = ((torch.arange(side) + 0.5) * PARTS / side).long()
+    return torch.stack(torch.meshgrid(at, at, indexing="ij"), dim=-1).flatten(0, 1)
 
 
-def place_loss(logits: Tensor) -> Tensor:
-    """Return the mean cross-entropy of rows and columns.
-
-    Args:
-        logits: float (P, h, w, 2, PARTS).
-    """
-    wanted = places(logits.shape[1], logits.shape[2]).to(logits.device)
-    each = wanted.expand(len(logits), -1, -1, -1)
-    return cross_entropy(logits.flatten(0, 3).float(), each.flatten())
+def _labels(sample: Sample) -> Tensor:
+    return positions(int(sample.image.tokens**0.5))
 
 
-def places(height: int, width: int) -> Tensor:
-    """Return the row and the column, of `PARTS`, of the middle of each token.
+def loss(head: nn.Module, tokens: Tensor, labels: Tensor) -> tuple[Tensor, Measures]:
+    """The mean cross-entropy of rows and columns, int64 (P, N, 2)."""
+    logits = head(tokens).unflatten(-1, (2, PARTS)).flatten(0, 2).float()
+    wanted = labels.flatten()
+    right = (logits.argmax(-1) == wanted).float().mean().item()
+    return cross_entropy(logits, wanted), {"right": right}
 
-    Returns:
-        int64 (height, width, 2).
-    """
-    rows, columns = (
-        ((torch.arange(count) + 0.5) * PARTS / count).long()
-        for count in (height, width)
-    )
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
+
+POSITION = AuxiliaryTask(
+    "position",
+    per_image(_labels),
+    lambda preset: nn.Linear(preset.vision_width, 2 * PARTS),
+    loss,
+    ReadAt.TOWER,
+)
