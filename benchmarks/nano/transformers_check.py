@@ -1,13 +1,9 @@
-"""Measure a nano checkpoint with transformers: `python -m benchmarks.nano.reference`.
+"""Measure a checkpoint with transformers: `... -m benchmarks.nano.transformers_check`.
 
-The whole folder is put to use as any other FastVLM checkpoint would be: its config and
-weights, its tokenizer and chat template, its preprocessor's size. Every question of
-easy-vqa's test split is answered greedily and compared with the data set's answer.
+Every question of easy-vqa's test split is answered greedily, with the folder's own
+tokenizer, chat template and resolution, and compared with the data set's answer.
 """
 
-from benchmarks.nano import torchvision_stub  # noqa: F401  # Before transformers.
-
-# isort: split
 import argparse
 import json
 from collections import Counter, defaultdict
@@ -16,18 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import transformers
 from torch import Tensor
-from transformers import AutoTokenizer
 
-from benchmarks.nano.checkpoint import load_model
-from benchmarks.nano.data import Question, Split, load_split
-from benchmarks.nano.square import read_square, to_pixel_values
+from .data.easy_vqa import EasyImage, load_split
+from .data.square import read_square
+from .data.tasks.scene import Question
+from .train.checkpoint import load_model
+from .train.model import to_pixel_values
 
 BATCH = 100
-LONGEST_ANSWER = 8  # Tokens; the longest trained answer, a caption, has five.
+LONGEST_ANSWER = 8  # tokens; the longest trained answer, a caption, has five
 
-Asked = tuple[int, Question]  # The picture's index in the split, the question.
+Asked = tuple[int, Question]
+"""The image's index in the split, and the question."""
 
 
 @dataclass(frozen=True)
@@ -43,35 +43,27 @@ class Score:
         self.right[question.kind] += answer == question.answer
 
     def lines(self) -> Iterator[str]:
-        """Yield one line per kind of question, and one for all."""
+        """A line per kind of question, and one for all."""
         for kind in sorted(self.asked):
             yield _line(kind, self.right[kind], self.asked[kind])
         yield _line("all", self.right.total(), self.asked.total())
 
 
 def _line(kind: str, right: int, asked: int) -> str:
-    return f"{kind:8} {right:5d} of {asked:5d}  {100 * right / asked:6.2f} %"
+    return f"{kind:16} {right:5d} of {asked:5d}  {100 * right / asked:6.2f} %"
 
 
 class Reference:
-    """A checkpoint folder, loaded by transformers in float32.
-
-    Args:
-        folder: the checkpoint.
-    """
+    """A checkpoint folder, loaded by transformers in float32."""
 
     def __init__(self, folder: Path) -> None:
         self.model = load_model(folder).eval()
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
         preprocessor = json.loads((folder / "preprocessor_config.json").read_text())
         self.resolution: int = preprocessor["crop_size"]["height"]
 
     def prompt(self, text: str) -> Tensor:
-        """Return the ids of a question about one picture, int64 (L,).
-
-        The image marker is repeated for every visual token, as transformers' processor
-        does it.
-        """
+        """The ids (L,) of a question about one image, a marker per visual token."""
         parts = [{"type": "image"}, {"type": "text", "text": text}]
         filled = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": parts}],
@@ -86,12 +78,7 @@ class Reference:
 
     @torch.no_grad()
     def answer(self, pixel_values: Tensor, prompts: Tensor) -> list[str]:
-        """Answer greedily.
-
-        Args:
-            pixel_values: float32 (B, 3, S, S) in [0, 1].
-            prompts: int64 (B, L), ids of equal length.
-        """
+        """Answer prompts (B, L) about images (B, 3, S, S) in [0, 1] greedily."""
         written = self.model.generate(
             input_ids=prompts,
             attention_mask=torch.ones_like(prompts),
@@ -104,13 +91,13 @@ class Reference:
         )
         return answers
 
-    def judge(self, split: Split, questions: list[Asked]) -> Score:
-        """Answer questions about the pictures of a split; count the right answers."""
+    def judge(self, split: list[EasyImage], questions: list[Asked]) -> Score:
+        """Answer questions about the images of a split; count the right answers."""
         score = Score(Counter(), Counter())
-        pixels = torch.stack([read_square(p.path, self.resolution) for p in split])
+        squares = np.stack([read_square(p.path, self.resolution) for p in split])
         for batch, prompts in self._batches(questions):
-            pictures = pixels[[picture for picture, _ in batch]]
-            answers = self.answer(to_pixel_values(pictures), prompts)
+            pixels = torch.from_numpy(squares[[image for image, _ in batch]])
+            answers = self.answer(to_pixel_values(pixels), prompts)
             for (_, question), answer in zip(batch, answers, strict=True):
                 score.add(question, answer)
         return score
@@ -128,8 +115,8 @@ class Reference:
                 yield batch, torch.stack([prompts[asked[1].text] for asked in batch])
 
 
-def asked_questions(split: Split, captions: bool) -> list[Asked]:
-    """List a split's questions, or the requests to describe its pictures."""
+def asked_questions(split: list[EasyImage], captions: bool) -> list[Asked]:
+    """A split's questions, or the requests to describe its images."""
     if captions:
         return [(i, each.caption) for i, each in enumerate(split) if each.caption]
     return [
@@ -142,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure a nano checkpoint.")
     parser.add_argument("folder", type=Path, help="checkpoint folder")
     parser.add_argument(
-        "--captions", action="store_true", help="ask for sentences instead"
+        "--captions", action="store_true", help="ask for descriptions instead"
     )
     arguments = parser.parse_args()
     reference = Reference(arguments.folder)

@@ -1,11 +1,8 @@
 """Questions and answers as token ids, in FastVLM's conversation form.
 
-In: `Question`s. Out: `Conversations` to train on. As transformers' FastVLM expects, the
-image marker occurs once per visual token.
-
-FastVLM's prompt has the image before the question, so conversations about one image
-begin alike. A row holds that prefix once and all conversations after it; the attention
-mask keeps them from seeing each other. A question may follow another one's answer.
+The image marker occurs once per visual token. Conversations about one image begin
+alike, so a row holds that prefix once and all conversations after it; the attention
+mask separates them. A question may follow another one's answer.
 """
 
 import re
@@ -18,10 +15,11 @@ from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from .easy_vqa import COLOURS, SHAPES, YES_NO, statement
+from .easy_vqa import YES_NO, statement
 from .square import IGNORED
-from .tasks.figures import OBJECTS
-from .tasks.figures import SHAPES as FIGURES
+from .tasks.figures import EASY as EASY_SHAPES
+from .tasks.figures import OBJECTS, SHAPES
+from .tasks.palette import EASY as EASY_COLOURS
 from .tasks.palette import NAMED
 from .tasks.scene import Mark, Question, Scene
 from .tokenizer import END, END_OF_TEXT, IMAGE, SYSTEM_PROMPT, token_id
@@ -35,7 +33,7 @@ PROMPT = (
 ANY = ("shape", "object")
 MENTIONS = re.compile(
     rf"\b(?P<most>biggest |smallest )?(?:(?P<colour>{'|'.join(NAMED)}) )?"
-    rf"(?P<shape>{'|'.join((*FIGURES, *ANY))})(?:es|s)?\b"
+    rf"(?P<shape>{'|'.join((*SHAPES, *ANY))})(?:es|s)?\b"
 )
 
 
@@ -43,9 +41,8 @@ MENTIONS = re.compile(
 class Conversations:
     """Conversations about P images, one row of L positions per image; int64 (P, L).
 
-    Labels are the next token in an answer, "yes" or "no" at an attribute that one of
-    easy-vqa's yes/no questions names, at a visual token the first object there (see
-    `first_object`), else IGNORED.
+    Labels are the next token in an answer, hints in easy-vqa's yes/no questions, first
+    objects at visual tokens (see `dense_label`), else IGNORED.
     """
 
     input_ids: Tensor  # padded on the right
@@ -62,12 +59,7 @@ class Conversations:
 
 
 class PromptEncoder:
-    """Turns questions into ids; remembers each distinct one.
-
-    Args:
-        tokenizer: the nano tokenizer.
-        image_tokens: visual tokens of one image.
-    """
+    """Turns questions about images of N tokens into ids; remembers distinct ones."""
 
     def __init__(self, tokenizer: Tokenizer, image_tokens: int) -> None:
         self._tokenizer = tokenizer
@@ -96,8 +88,7 @@ class PromptEncoder:
     def _encode_answer(self, answer: str) -> list[int]:
         """Encode an answer; a word of several tokens is spelled by its characters.
 
-        A piece of a word would stand for characters of several visual tokens, and
-        depend on the rest of the word. A character is always the same token.
+        The tokenizer's pieces would lie across visual tokens and vary with the word.
         """
         ids = [each for word in WORDS.findall(answer) for each in self._spell(word)]
         return [*ids, token_id(self._tokenizer, END)]
@@ -117,9 +108,9 @@ class PromptEncoder:
         """Encode each image's questions with their answers.
 
         Args:
-            conversations: by image.
+            conversations: questions by image.
             first_objects: int64 (P, N), labels of the visual tokens.
-            follow_up: let the second question of each image follow the first.
+            follow_up: let each image's second question follow the first.
         """
         rows = [self._row(questions, follow_up) for questions in conversations]
         fillings = (self._padding, 0, -1, -1, IGNORED)
@@ -134,13 +125,13 @@ class PromptEncoder:
     def _hints(self, question: Question, ids: list[int]) -> list[int]:
         """Label the attribute in easy-vqa's yes/no questions: is it shown?
 
-        Half of the questions are negated. Until the negations are understood, the
-        answers alone give the comparison of word and image almost no gradient.
+        Half of them are negated; until that is understood, the answers alone give the
+        comparison of word and image almost no gradient.
         """
         labels = [IGNORED] * len(ids)
         if question.kind != YES_NO:
             return labels
-        shown, word = statement(question, SHAPES + COLOURS)
+        shown, word = statement(question, EASY_SHAPES + EASY_COLOURS)
         if word is not None:
             place = ids.index(self._tokenizer.encode(f" {word}").ids[-1])
             labels[place] = self._answer("yes" if shown else "no")[0]
@@ -164,7 +155,6 @@ class PromptEncoder:
         return [torch.tensor(column) for column in zip(*row, strict=True)]
 
     def _turn(self, question: Question) -> Iterator[tuple[int, int]]:
-        """The ids and labels of a question and its answer, without the last token."""
         ids = self._prompt(question.text).ids[len(self._prefix) :]
         answer = self._answer(question.answer)
         labels = self._hints(question, ids)[:-1] + answer
@@ -186,11 +176,9 @@ def mentions(
     segments: Tensor,
     prompts: PromptEncoder,
 ) -> list[Mention]:
-    """All mentions in the questions about an image that shows figures only.
+    """All mentions in a row's questions about an image that shows figures only.
 
     Args:
-        scene: the image.
-        questions: those of its row, in order.
         segments: the row's, int64 (L,).
         prompts: what encoded the row.
     """
@@ -207,10 +195,7 @@ def mentions(
 
 
 def find_mentions(text: str) -> Iterator[tuple[int, str | None, str]]:
-    """The last character, the colour and the shape of every mention in a question.
-
-    "The biggest shape" is none: which figure it means depends on the others.
-    """
+    """The last character, colour and shape of all mentions; "biggest shape" is none."""
     for found in MENTIONS.finditer(text):
         if not found["most"]:
             yield found.end() - 1, found["colour"], found["shape"]

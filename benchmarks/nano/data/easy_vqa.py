@@ -1,8 +1,8 @@
 """easy-vqa: its images and questions, and scenes that vary them for training.
 
-In: the installed `easy-vqa` package. Varied images are moved and mirrored on canvases
-of any proportions. Moving is exact: the box that differs from the plain background is
-cut out and pasted elsewhere, never cropped by the border, so every answer stays true.
+Varied images are moved and mirrored on canvases of any proportions: the box that
+differs from the plain background is pasted elsewhere, never cropped, so every answer
+stays true.
 """
 
 import random
@@ -31,9 +31,8 @@ CONTRAST = 24  # difference from the background that counts as shape, of 255
 SIDES = (48, 112)  # pixels of a varied canvas's sides; the originals have 64
 WILD_SHARE = 0.5  # share of the varied images that get a canvas of another size
 
-# Shares of the drawn questions: descriptions, and yes/no questions that name the
-# image's own colour. With eight colours these are so rare in the data set that a model
-# learns to answer without looking.
+# Shares of drawn questions: descriptions, and yes/no questions about the image's own
+# colour, which are so rare that a model learns to answer "no" without looking.
 CAPTION_SHARE, MATCHING_SHARE = 0.1, 0.45
 DRAWN = 4  # questions of a training scene
 HELD_OUT = 200  # images at the training split's end, kept for the log
@@ -53,7 +52,7 @@ class EasyImage:
 
     @property
     def name(self) -> str | None:
-        """ "red circle", where both are known."""
+        """Colour and shape, where both are known."""
         if UNKNOWN in (self.shape, self.colour):
             return None
         return f"{COLOURS[self.colour]} {SHAPES[self.shape]}"
@@ -90,13 +89,10 @@ def _image(path: str, questions: list[Question]) -> EasyImage:
 
 
 def attribute_label(questions: Iterable[Question], values: tuple[str, ...]) -> int:
-    """Derive an attribute of an image from its answered questions alone.
+    """The index into `values` (SHAPES or COLOURS) that the answers imply, or UNKNOWN.
 
-    An image shows one shape of one colour, so "is there a red shape?" answered yes, or
-    "is there not a red shape?" answered no, gives the colour.
-
-    Returns:
-        The index into `values` (SHAPES or COLOURS), or UNKNOWN.
+    "Is there a red shape?" answered yes, or "is there not a red shape?" answered no,
+    gives the colour: an image shows one shape.
     """
     possible = set(values)
     for question in questions:
@@ -107,7 +103,6 @@ def attribute_label(questions: Iterable[Question], values: tuple[str, ...]) -> i
 
 
 def _matches(question: Question) -> bool:
-    """Whether a yes/no question names its image's own colour."""
     shown, word = statement(question, COLOURS)
     return question.kind == YES_NO and shown and word is not None
 
@@ -139,10 +134,7 @@ def _training() -> list[EasyImage]:
 
 
 def draw_easy(split: Split, seed: int, index: int) -> Scene:
-    """A scene of the official training split, varied for "train".
-
-    "test" gives one of the last `HELD_OUT` images, which training never draws.
-    """
+    """A varied scene of the training split; for "test" one of the last HELD_OUT."""
     source = random.Random(f"easy-vqa {split} {seed} {index}")
     if split == "test":
         return _plain(_training()[-HELD_OUT:][index % HELD_OUT])
@@ -166,11 +158,7 @@ def _draw_question(image: EasyImage, source: random.Random) -> Question:
 def vary(
     pixels: Pixels, source: random.Random
 ) -> tuple[Pixels, tuple[int, int, int, int]]:
-    """Move an image's shape, perhaps mirrored, perhaps to another canvas.
-
-    Args:
-        pixels: (H, W, 3), a shape on a plain background.
-        source: of places, mirrors and sizes.
+    """Move the shape of an image (H, W, 3), perhaps mirrored, perhaps to a new canvas.
 
     Returns:
         The new image (H', W', 3) and the shape's box: left, top, right, bottom.

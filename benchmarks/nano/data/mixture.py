@@ -1,11 +1,9 @@
 """Which scenes a training step sees, at which resolution: seed and step alone decide.
 
-First the tower learns to name what it sees, mostly from sheets, of which a few remain.
-Then questions begin, about small images: with four visual tokens the decoder learns to
-look at them in a few hundred steps, with up to 64 it did not in a thousand. Shapes and
-texts at all resolutions follow. All images of a step share one resolution; a step has
-about the same number of pixels at each. So most shapes are small, since many of them
-fit, and most texts large.
+First the tower learns names, mostly from sheets. Then questions begin, about small
+images: the decoder learns to look at four visual tokens in a few hundred steps, at up
+to 64 it did not in a thousand. Then all resolutions follow, one per step, with about
+the same number of pixels; so most shapes are small and most texts large.
 """
 
 import random

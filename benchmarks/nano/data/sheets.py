@@ -1,8 +1,7 @@
 """Sheets covered with characters or figures, for the vision tower.
 
-An image of one word shows five characters, a sheet about a hundred, or thirty figures,
-in many colours, sizes and fonts: nothing teaches more per rendered pixel. Sheets have
-marks and no questions.
+A word shows five characters, a sheet a hundred, or thirty figures: nothing teaches more
+per rendered pixel. Sheets have marks and no questions.
 """
 
 import math
@@ -43,7 +42,7 @@ class Print:
                 return paper, ink
 
 
-# Half of the sheets are easy to read: without them learning begins much later.
+# Without the first, easy to read, learning begins much later.
 PRINTS = (Print(sizes=(18, 44), contrast=140), Print(sizes=(11, 44), contrast=60))
 
 # Alphabets of a sheet's words, and their greatest length.
@@ -83,7 +82,6 @@ def _figures(source: random.Random) -> Scene:
 def _figure(
     source: random.Random, names: list[str], corner: Point, field: float
 ) -> Figure:
-    """A figure of any size that fits into a field."""
     colour, shape = source.choice(names), source.choice(SHAPES)
     width = height = field * source.uniform(0.5, 1.0)
     if shape == "rectangle":
@@ -120,7 +118,6 @@ def _panel(
     size: int,
     colours: tuple[Colour, Colour],
 ) -> list[Mark]:
-    """Fill a box with a colour and a line of characters; their marks."""
     left, top, right, bottom = box
     draw = ImageDraw.Draw(image)
     draw.rectangle((left, top, right - 1, bottom - 1), colours[0])
@@ -141,7 +138,6 @@ def _panel(
 
 
 def _line(source: random.Random) -> str:
-    """A line longer than any panel."""
     words = []
     for _ in range(24):
         alphabet, longest = source.choice(ALPHABETS)

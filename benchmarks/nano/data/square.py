@@ -1,7 +1,7 @@
 """A drawn image as the model sees it: a padded square, its visual tokens and cells.
 
-The pixels are those of the runtime, `fastvlm_mlx.frame.prepare` in mode "pad". A
-visual token covers 64 x 64 pixels: 4 rows of 8 cells, narrow since letters are.
+The pixels are those of the runtime in mode "pad". A visual token has 4 rows of 8 cells,
+narrow like letters.
 """
 
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ class Square:
     @property
     def resolution(self) -> int:
         """Its side S in pixels."""
-        return self.pixels.shape[-1]
+        return int(self.pixels.shape[-1])
 
     @property
     def tokens(self) -> int:
@@ -83,11 +83,10 @@ def read_square(path: Path, resolution: int) -> NDArray[np.uint8]:
 
 
 def cell_labels(marks: Iterable[Mark], image: Square) -> NDArray[np.int64]:
-    """Label the cells of an image by the marks whose middles they hold.
+    """Label each cell (S / 16, S / 8) by the mark whose middle it holds.
 
-    Returns:
-        (S / 16, S / 8), values of `LABELS`, OTHER or EMPTY; IGNORED where two marks
-        share a cell or one is too small to be recognized.
+    Values of `LABELS`, OTHER or EMPTY; IGNORED where two marks share a cell or one is
+    too small.
     """
     side = image.resolution
     labels = np.zeros((side // CELL_HEIGHT, side // CELL_WIDTH), np.int64)

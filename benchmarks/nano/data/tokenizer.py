@@ -1,8 +1,8 @@
 """The nano model's own byte-level BPE tokenizer, built like Qwen2's but small.
 
-The special tokens have Qwen's names and follow the merges, as in Qwen2. Merges are
-learned from questions and common answers, not from words read from images: those fall
-into letters and short pieces, so that an unseen word is as easy to spell as any other.
+Special tokens follow the merges, as in Qwen2. Merges are learned from questions and
+common answers, not from words in images, so that an unseen word is as easy to spell as
+any other.
 """
 
 import json
@@ -157,7 +157,6 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def _tokenizer_config(special_ids: dict[str, int]) -> dict[str, Any]:
-    """What `AutoTokenizer` needs to build Qwen2's tokenizer class."""
     flags = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word"), False)
     return {
         "add_prefix_space": False,

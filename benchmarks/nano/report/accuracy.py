@@ -1,4 +1,4 @@
-"""Right answers out of the questions asked, and how sure that share is."""
+"""Right answers out of the questions asked, and the interval of that share."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,14 @@ class Accuracy:
 
     @property
     def percent(self) -> float:
-        """Share of right answers."""
+        """The share of right answers."""
         return 100 * self.right / self.asked
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % confidence interval of the share, in percent (Wilson's score).
+        """The share's 95 % confidence interval in percent (Wilson's score).
 
-        Unlike the plain normal one it stays within 0 and 100 and has a width even
-        where every answer was right.
+        It stays within 0 and 100 and has a width even if every answer is right.
         """
         low, high = wilson(self.right, self.asked)
         return 100 * low, 100 * high

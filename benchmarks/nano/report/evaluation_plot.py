@@ -1,9 +1,8 @@
-"""The report as a picture: accuracy by resolution, and by the time it costs.
+"""A report as a plot: accuracy by resolution, and by the time to the first token.
 
-On the left every task's accuracy with its confidence interval at each resolution, in
-the report's first precision; on the right every precision's mean over the tasks against
-the time to the first token. Marks and dashes tell the curves apart where there is no
-color. It needs matplotlib.
+On the left every task with its confidence interval, in the report's first precision; on
+the right every precision's mean over the tasks. Markers and dashes distinguish the
+curves without colour. Needs matplotlib.
 """
 
 from itertools import cycle
@@ -14,7 +13,7 @@ MARKS, DASHES = "osD^vP*X", ("-", "--", "-.", ":")
 
 
 def resolution_curves(measured: dict[str, Any]) -> dict[str, list[tuple[int, Any]]]:
-    """Return each task's (pixels, accuracy of all kinds) from one precision's part."""
+    """Each task's (pixels, accuracy of all kinds) from one precision's report."""
     curves: dict[str, list[tuple[int, Any]]] = {}
     for pixels, found in measured.items():
         for task, kinds in found["tasks"].items():
@@ -23,7 +22,7 @@ def resolution_curves(measured: dict[str, Any]) -> dict[str, list[tuple[int, Any
 
 
 def latency_curve(measured: dict[str, Any]) -> list[tuple[float, float]]:
-    """Return (milliseconds to the first token, mean accuracy) by resolution."""
+    """(milliseconds to the first token, mean accuracy) by resolution."""
     curve = []
     for found in measured.values():
         shares = [kinds["all"]["percent"] for kinds in found["tasks"].values()]
@@ -34,7 +33,7 @@ def latency_curve(measured: dict[str, Any]) -> list[tuple[float, float]]:
 
 def plot_report(report: dict[str, Any], path: Path) -> None:
     """Draw a report of `evaluate` to a PNG file."""
-    from matplotlib.figure import Figure  # Only here, so that reading needs none of it.
+    from matplotlib.figure import Figure  # only needed for drawing
 
     figure = Figure(figsize=(12, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -48,7 +47,7 @@ def plot_report(report: dict[str, Any], path: Path) -> None:
     right.set(title="mean of the tasks", xlabel="milliseconds to the first token")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # Beside the curves.
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # outside the curves
     figure.savefig(path, dpi=100)
 
 

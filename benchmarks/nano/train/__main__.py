@@ -1,15 +1,12 @@
 """Train a nano FastVLM: `python -m benchmarks.nano.train --out FOLDER`.
 
-It runs until it is stopped (or for `--minutes`); `--resume` continues from the last
-saved state. `--finish N` lets the learning rate fall over N more steps, of a finished
-run from the top again, then writes `checkpoint/` (float32) and `checkpoint-fp16/`;
-`--write` writes them right away. The folder also gets the tokenizer, the options,
-`train.log`, `history.jsonl` (see `plot.py`) and the state.
+It runs until it is stopped, or for `--minutes`; `--resume` continues from the state.
+`--finish N` lets the learning rate fall over N more steps, then writes `checkpoint/`
+(float32) and `checkpoint-fp16/`; `--write` writes them right away. The folder also gets
+the tokenizer, the options, `train.log`, `history.jsonl` and the state.
 
-`--start FOLDER --tokenizer FILE` begins with a checkpoint, or with the small weight
-files of `--pieces`, and with a new optimizer. Only the pieces hold the heads, so a
-checkpoint's tower should stay frozen while new ones learn: `--naming-steps 0
---small-step 0 --joint-step 400 --warmup 400`.
+`--start FOLDER --tokenizer FILE` begins with a checkpoint, or with what `--pieces`
+wrote, and a new optimizer. README.md has the options for each.
 """
 
 import argparse

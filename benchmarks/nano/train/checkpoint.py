@@ -1,8 +1,7 @@
 """A model as a checkpoint folder, as its half-size copy, or as weights in small files.
 
-A checkpoint folder has what transformers' FastVLM checkpoints have: weights, config,
-generation config, tokenizer, preprocessor, processor, and a card. The small files,
-"pieces", also hold the heads, in bfloat16; a run can continue from them.
+A checkpoint folder has what transformers' FastVLM checkpoints have. The small files,
+"pieces", also hold the heads, in bfloat16.
 """
 
 import json
@@ -42,7 +41,7 @@ def save_checkpoint(
     """Write a complete checkpoint folder in float32.
 
     Args:
-        resolution: side of the images that it is made for, in pixels.
+        resolution: side in pixels of the images that it is made for.
         trained_resolutions: all sides that training saw.
     """
     model.config.trained_resolutions = list(trained_resolutions) or [resolution]
@@ -90,8 +89,8 @@ def load_model(folder: Path) -> NanoFastVLM:
 def save_half_copy(source: Path, target: Path) -> None:
     """Copy a checkpoint folder with its large weights rounded to float16.
 
-    BatchNorm tensors, layer scales and buffers stay in float32: they are few, and
-    folding them multiplies their rounding errors into every weight of a branch.
+    BatchNorm tensors, layer scales and buffers stay in float32: folding multiplies
+    their rounding errors into every weight of a branch.
     """
     shutil.copytree(source, target, dirs_exist_ok=True)
     weights = load_file(source / WEIGHTS)
@@ -148,7 +147,6 @@ def load_pieces(folder: Path) -> dict[str, Tensor]:
 
 
 def _parts(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
-    """Groups of successive tensors, each below the limit."""
     part: dict[str, Tensor] = {}
     size = 0
     for name, tensor in tensors.items():
@@ -165,6 +163,5 @@ def _parts(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tens
 
 
 def _small(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, floats in bfloat16."""
     dtype = torch.bfloat16 if tensor.is_floating_point() else tensor.dtype
     return tensor.detach().to("cpu", dtype, copy=True).contiguous()

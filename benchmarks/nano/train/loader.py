@@ -1,14 +1,13 @@
 """Training steps rendered ahead by worker processes.
 
-In: a `Mixture`. Out: one `Batch` per step, in order. A worker draws, pads, resizes,
-labels and tokenizes, so that the trainer's process only computes.
+A worker draws, resizes, labels and tokenizes; the trainer's process only computes.
 """
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from .heads import AUXILIARY
 from .heads.auxiliary import Labels, Sample
 from .heads.dense_label import DENSE_LABEL, first_objects, token_of_labels
 
-Part = TypeVar("Part", bound=Any)
 AHEAD = 3  # steps that a worker renders in advance
 # How often these kinds are asked compared with others: they take longest to learn.
 SLOW = {"shapes/count": 8, "shapes/position-yes-no": 4, "shapes/compare": 2}
@@ -48,10 +46,11 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on a device."""
-        return _moved(self, device)
+        moved: Batch = _moved(self, device)
+        return moved
 
 
-def _moved(part: Part, device: torch.device) -> Part:
+def _moved(part: Any, device: torch.device) -> Any:
     """A tensor, a dictionary or a dataclass with its tensors on a device."""
     if isinstance(part, Tensor):
         return part.to(device, non_blocking=True)
@@ -73,11 +72,8 @@ def make_batch(
     """Convert scenes and the questions chosen of each to tensors.
 
     Args:
-        scenes: P images.
-        questions: those chosen of each.
         resolution: side of all images, in pixels.
-        tokenizer: the nano tokenizer.
-        follow_up: let the second question of each image follow the first.
+        follow_up: let each image's second question follow the first.
     """
     chosen = [list(each) for each in questions]
     prompts = PromptEncoder(tokenizer, image_tokens(resolution))
@@ -130,13 +126,7 @@ def _seconds(samples: Sequence[Sample]) -> Tensor:
 
 
 class Steps(Dataset[Batch]):
-    """The batches of a run, by step.
-
-    Args:
-        mixture: what they are drawn from.
-        tokenizer: the nano tokenizer.
-        questions: conversations per image.
-    """
+    """The batches of a run, by step; `questions` is their number per image."""
 
     def __init__(self, mixture: Mixture, tokenizer: Tokenizer, questions: int) -> None:
         self.mixture, self.tokenizer, self.questions = mixture, tokenizer, questions
@@ -154,8 +144,7 @@ def choose(
 ) -> list[Question]:
     """Draw up to `most` different questions, those of `SLOW` kinds more often.
 
-    The largest of uniform numbers, each to the power of 1 / weight, win as often as
-    their weights say (Efraimidis and Spirakis, 2006).
+    Weighted sampling without replacement (Efraimidis and Spirakis, 2006).
     """
     keys = [source.random() ** (1 / SLOW.get(each.kind, 1)) for each in questions]
     order = sorted(range(len(questions)), key=keys.__getitem__, reverse=True)

@@ -34,11 +34,7 @@ def encode(model: NanoFastVLM, batch: Batch) -> list[Tensor]:
 def tower_loss(
     heads: nn.ModuleDict, stages: Sequence[Tensor], batch: Batch
 ) -> tuple[Tensor, Measures]:
-    """The sum of the losses of the heads that read the tower.
-
-    Args:
-        stages: of `encode`.
-    """
+    """The loss of the heads that read the tower's `stages`, of `encode`."""
     # A view per head: their gradients are then added up one by one.
     reads = {ReadAt.STAGES: lambda: stages, ReadAt.TOWER: lambda: _tokens(stages[-1])}
     with precision_of(batch.pixels.device):
@@ -53,11 +49,7 @@ def _tokens(features: Tensor) -> Tensor:
 def decoder_loss(
     model: NanoFastVLM, heads: nn.ModuleDict, features: Tensor, batch: Batch
 ) -> tuple[Tensor, Measures]:
-    """The loss of answers and of the heads that read the decoder.
-
-    Args:
-        features: (P, C, h, w), the encoded images.
-    """
+    """The loss of answers and of heads that read the decoder; features (P, C, h, w)."""
     asked = batch.conversations
     with precision_of(features.device):
         states = read(model, features, asked)
@@ -77,7 +69,6 @@ def decoder_loss(
 
 
 def _reads(model: NanoFastVLM, states: HiddenStates, batch: Batch) -> dict[ReadAt, Any]:
-    """What the heads read of the decoder's hidden states."""
     half, late, _ = states
     visual = half[batch.conversations.input_ids == model.config.image_token_index]
     visual = visual.unflatten(0, (len(half), -1))  # (P, N, D)
@@ -119,13 +110,9 @@ def _token_losses(logits: Tensor, conversations: Conversations) -> Tensor:
 
 
 def right_answers(logits: Tensor, conversations: Conversations) -> list[list[bool]]:
-    """By image, whether every labelled token of each conversation is right.
+    """By image, whether all labelled tokens (K) of each conversation are right.
 
-    If every token is right after the true ones before it, so is the greedy answer; in
-    training the hint within a question counts too.
-
-    Args:
-        logits: (K, vocabulary), of `answer_logits`.
+    Then the greedy answer is right; in training the hint in a question counts too.
     """
     wanted = conversations.labels != IGNORED
     wrong = torch.zeros_like(wanted)

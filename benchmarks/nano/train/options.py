@@ -1,8 +1,7 @@
 """What a training run is made of, and the sizes of the models.
 
-Channel widths are multiples of 16, as MLX's fast Metal kernel of depthwise convolutions
-requires; decoder widths and vocabularies are multiples of 64, so that every matrix can
-be quantized in groups of 64.
+Channel widths are multiples of 16, for MLX's fast Metal kernel of depthwise
+convolutions; decoder widths and vocabularies of 64, for quantization in groups of 64.
 """
 
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ class Preset:
         return 2 * self.widths[-1]
 
 
-# On two cores the first stages take nearly all of the tower's time, so the late ones,
-# which hold the parameters, may be wide: 5.1 M take a fifth longer than 1.3 M.
+# The first stages take nearly all of the tower's time, so the late ones may be wide: on
+# two cores 5.1 M parameters take a fifth longer than 1.3 M.
 PRESETS = {
     "cpu": Preset(
         layers=(1, 1, 3, 2, 2),
@@ -56,57 +55,33 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is made of; every field but `out` is an option of the command line.
+    """What a run is made of; every field but `out` is an option of the command line."""
 
-    Attributes:
-        out: folder of the logs, the state to resume from and the checkpoint.
-        preset: name of the model's sizes.
-        device: where torch computes.
-        resolution: side of the images that the checkpoint is made for, in pixels.
-        images: images per step at 256 pixels.
-        questions: conversations per image and step.
-        naming_steps: first steps, in which only the tower learns.
-        small_step: the step until which, once questions begin, all images are small.
-        joint_step: the step from which the tower learns from answers too. It is frozen
-            from the end of the naming steps until then, which makes a step faster.
-        hold_step: the step from which BatchNorm uses statistics measured once, over
-            many batches: those of a step's few images are mostly noise.
-        rate: highest learning rate of tower and heads.
-        answer_rate: highest learning rate of projector and decoder. At twice this the
-            projector's outputs grow until the decoder cannot tell them apart.
-        warmup: steps in which each rate rises.
-        weight_decay: of AdamW, for matrices and kernels.
-        tower_share: weight of the tower's losses once questions are asked.
-        workers: processes that render.
-        threads: of torch on a CPU.
-        compiled: torch.compile the decoder's layers. Takes a minute at the start and a
-            C++ compiler; on two cores a step at 256 pixels then takes 0.55 s instead of
-            0.66, one at 128 pixels 0.49 instead of 0.75.
-        validate_every: steps between two validations.
-        validated: held-out scenes per task.
-        save_minutes: time between two saved states.
-        seed: of the weights and of everything drawn.
-    """
-
-    out: Path
+    out: Path  # folder of the logs, the state and the checkpoint
     preset: str = "cpu"
     device: str = "cpu"
-    resolution: int = 384
-    images: int = 16
-    questions: int = 6
-    naming_steps: int = 2000
-    small_step: int = 4000
-    joint_step: int = 10_000
+    resolution: int = 384  # pixels of the images that the checkpoint is made for
+    images: int = 16  # per step at 256 pixels
+    questions: int = 6  # per image and step
+    naming_steps: int = 2000  # first steps, in which only the tower learns
+    small_step: int = 4000  # from then until this step all images are small
+    joint_step: int = 10_000  # until this step the tower stays frozen, which is faster
+    # From this step BatchNorm uses statistics that were measured once, over many
+    # batches: those of a step's few images are mostly noise.
     hold_step: int = 2000
-    rate: float = 1.5e-3
+    rate: float = 1.5e-3  # highest learning rate of tower and heads
+    # Of projector and decoder. At twice this the projector's outputs grow until the
+    # decoder cannot distinguish them.
     answer_rate: float = 7e-4
-    warmup: int = 100
-    weight_decay: float = 0.05
-    tower_share: float = 0.5
-    workers: int = 1
-    threads: int = 2
+    warmup: int = 100  # steps in which each rate rises
+    weight_decay: float = 0.05  # for matrices and kernels
+    tower_share: float = 0.5  # weight of the tower's losses once questions are asked
+    workers: int = 1  # processes that render
+    threads: int = 2  # of torch on a CPU
+    # torch.compile for the decoder: a minute at the start, then 0.55 s instead of 0.66
+    # per step at 256 pixels, 0.49 instead of 0.75 at 128 (two cores).
     compiled: bool = False
-    validate_every: int = 250
-    validated: int = 24
+    validate_every: int = 250  # steps
+    validated: int = 24  # held-out scenes per task
     save_minutes: float = 5.0
-    seed: int = 0
+    seed: int = 0  # of the weights and of everything drawn

@@ -1,7 +1,7 @@
 """The learning rate, and when a run saves and stops.
 
-The rate rises, stays up for as long as the run continues, and falls over half a cosine
-once `--finish` gives the steps; so a run's length need not be known beforehand.
+The rate rises, stays up until `--finish` is given, and falls over half a cosine; so a
+run's length need not be known beforehand.
 """
 
 import math

@@ -1,8 +1,7 @@
 """The training of a nano FastVLM: steps, measures, and a state to resume from.
 
 First the tower learns alone, from the heads that read it; then the whole model answers
-questions as well, several per encoded image. Command line and checkpoint folders are
-outside of this file.
+questions as well, several per encoded image.
 """
 
 import json
@@ -66,10 +65,7 @@ class Trainer:
         self.is_settled = False  # whether BatchNorm's statistics were measured
 
     def finish(self, steps: int) -> None:
-        """Let the learning rate fall over the next steps, unless it already does.
-
-        The rate of a finished run first returns to the top.
-        """
+        """Let the rate fall over the next steps, if need be from the top again."""
         if self.schedule.fall_from is None or self.is_finished:
             self.schedule = replace(self.schedule, fall_from=self.step, fall=steps)
 
@@ -188,10 +184,7 @@ class Trainer:
 
     @torch.no_grad()
     def settle_statistics(self) -> None:
-        """Measure BatchNorm's statistics in float32 on the run's next steps, once.
-
-        Until then they trail behind the weights and are taken in bfloat16.
-        """
+        """Measure BatchNorm's statistics in float32 on the run's next steps, once."""
         if self.is_settled:
             return
         for norm in self._norms():
@@ -205,7 +198,6 @@ class Trainer:
         self.is_settled = True
 
     def _note(self, measures: dict[str, Any]) -> None:
-        """Write measures to the log and, for the plot, to `history.jsonl`."""
         with open(self.options.out / HISTORY, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.step, **measures}) + "\n")
         flat = measures.get("held_out", measures)
@@ -255,17 +247,13 @@ class Trainer:
         self.is_settled = True
 
     def _parts(self) -> dict[str, Any]:
-        """What has a state, by name."""
         return {"model": self.model, "heads": self.heads, "optimizer": self.optimizer}
 
 
 def build_optimizer(
     model: nn.Module, heads: nn.Module, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW that decays matrices and kernels, not scales and biases.
-
-    Its first two groups are the tower and the heads, the others projector and decoder.
-    """
+    """AdamW; the first two groups are tower and heads, the others what answers."""
     named = dict(model.named_parameters())
     tower = [each for name, each in named.items() if ".vision_tower." in name]
     rest = [each for name, each in named.items() if ".vision_tower." not in name]

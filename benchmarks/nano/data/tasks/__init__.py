@@ -22,16 +22,13 @@ CAPTIONED = {"shapes": 5, "text": 5}
 
 
 def draw(task: str, split: Split, seed: int, index: int) -> Scene:
-    """One scene; the same arguments give the same scene in any process and order.
+    """The scene of an index, the same in any process and order.
 
     Args:
-        task: one of `TASKS`.
-        split: "train", or "test", which includes values that training never draws.
+        task: one of `TASKS`, else KeyError.
+        split: "test" includes values that training never draws.
         seed: of the run.
         index: of the scene.
-
-    Raises:
-        KeyError: there is no such task.
     """
     return TASKS[task](Random(f"{task}/{split}/{seed}/{index}"), split)
 

@@ -46,10 +46,7 @@ def ninth(point: Point, size: Size) -> str | None:
 
 
 def draw_size(random: Random) -> Size:
-    """An image size: half are square, the others up to 2.1 times as wide or high.
-
-    Small ones are more frequent, since most training is at low resolutions.
-    """
+    """Half are square, the others up to 2.1 times as wide or high; most are small."""
     long = round(SMALLEST * (LARGEST / SMALLEST) ** (random.random() ** 1.6))
     if random.random() < 0.5:
         return long, long
@@ -58,11 +55,7 @@ def draw_size(random: Random) -> Size:
 
 
 def draw_ground(random: Random, size: Size, base: Colour | None = None) -> Ground:
-    """A plain, graded, clouded or grainy ground.
-
-    Args:
-        base: its main colour; by default any, half the time a pale one.
-    """
+    """A plain, graded, clouded or grainy ground of a base colour, by default any."""
     if base is None:
         base = pale(random) if random.random() < 0.5 else any_colour(random)
     kind = random.random()
@@ -76,7 +69,6 @@ def draw_ground(random: Random, size: Size, base: Colour | None = None) -> Groun
 
 
 def _graded(random: Random, size: Size, base: Colour) -> Ground:
-    """Fade from the base colour to a similar one, in one of four directions."""
     other = jitter(random, base, 55)
     ramp = Image.linear_gradient("L").rotate(random.choice((0, 90, 180, 270)))
     whole = Image.composite(
@@ -86,7 +78,6 @@ def _graded(random: Random, size: Size, base: Colour) -> Ground:
 
 
 def _clouded(random: Random, size: Size, base: Colour) -> Ground:
-    """Blend a few similar colours softly, as if far out of focus."""
     cells = random.randint(3, 7)
     colours = [jitter(random, base, 40) for _ in range(cells * cells)]
     small = Image.new("RGB", (cells, cells))
@@ -120,7 +111,6 @@ def wear(random: Random, image: Image.Image) -> Image.Image:
 
 
 def _shaded(random: Random, image: Image.Image) -> Image.Image:
-    """Darken the image towards one side."""
     darkest = random.randint(140, 220)
     ramp = Image.linear_gradient("L").point(
         lambda v: darkest + v * (255 - darkest) // 255
@@ -153,16 +143,10 @@ def tilted(random: Random, size: tuple[float, float], centre: Point) -> Corners:
 def paste_tilted(
     image: Image.Image, plate: Image.Image, marks: Iterable[Mark], corners: Corners
 ) -> tuple[Mark, ...]:
-    """Paste a plate (RGBA) into the image, its corners at the given points.
-
-    Args:
-        image: changed in place.
-        plate: what is pasted.
-        marks: in the plate's pixels.
-        corners: in the image's pixels.
+    """Paste a plate (RGBA) into the image, in place, its corners at the given points.
 
     Returns:
-        The marks in the image's pixels.
+        The plate's marks in the image's pixels.
     """
     left, top = (math.floor(min(point[i] for point in corners)) for i in (0, 1))
     right, bottom = (math.ceil(max(point[i] for point in corners)) for i in (0, 1))
@@ -198,7 +182,6 @@ def _projection(
 
 
 def _moved(mark: Mark, matrix: NDArray[np.float64]) -> Box:
-    """The upright rectangle around a mark's box after the projection."""
     left, top, right, bottom = mark.box
     box = np.array(
         [[left, right, right, left], [top, top, bottom, bottom], [1, 1, 1, 1]]

@@ -95,7 +95,6 @@ def _outline(shape: str, turn: float) -> list[Point]:
 
 
 def _corners(shape: str) -> list[Point]:
-    """A figure's corners about the middle, y downwards."""
     if shape in ("square", "rectangle"):
         return [(-1, -1), (1, -1), (1, 1), (-1, 1)]
     if shape == "diamond":

@@ -1,7 +1,6 @@
 """What training never draws: a tenth of all words and values, chosen by a hash.
 
-The choice depends on the value alone. It therefore covers values that no list contains
-and does not shift when a list grows.
+It depends on the value alone, so it covers values that no list contains.
 """
 
 import hashlib

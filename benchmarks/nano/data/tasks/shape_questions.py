@@ -11,8 +11,8 @@ from .palette import NAMED
 from .scene import Question
 from .wording import COUNTS, ask, capitalized, listed, with_article
 
-# Questions drawn for an image; some do not apply, some come twice. Training draws more
-# and asks mostly those that are learned slowly (`loader.choose`).
+# Questions drawn for an image; some do not apply or come twice. Training draws more and
+# asks mostly those that are learned slowly (`loader.choose`).
 ASKED = {"train": 24, "test": 16}
 CLEAR = 0.12  # what is left of another is so at least by this share of the image
 BIGGER = 1.35  # a bigger figure is at least this many times as wide
@@ -26,12 +26,7 @@ Asker = Callable[[Random, Figures, Size, str], Maybe]
 def draw_questions(
     random: Random, figures: Figures, size: Size, ending: str, split: Split
 ) -> tuple[Question, ...]:
-    """Draw questions about the figures, and a request to describe them.
-
-    Args:
-        size: the image's.
-        ending: of the questions' kinds, see `holdout.novelty`.
-    """
+    """Draw questions of kinds with this ending, and a request for a description."""
     askers = random.choices(tuple(ASKERS), tuple(ASKERS.values()), k=ASKED[split])
     drawn = [asker(random, figures, size, ending) for asker in askers]
     drawn += [_exists(random, figures, size, ending)] if not any(drawn) else []
@@ -131,8 +126,7 @@ def _in_place(place: str) -> str:
     return "in the middle" if place == "middle" else f"at the {place}"
 
 
-def _beside(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
-    """Ask whether one figure is left of, right of, above or below another."""
+def _relation(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
     one, other = _unique(random, figures), _unique(random, figures)
     if one is None or other is None or one.name == other.name:
         return None
@@ -150,7 +144,6 @@ def _beside(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
 
 
 def _bigger(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
-    """Ask which of two figures is bigger or smaller."""
     one, other = _unique(random, figures), _unique(random, figures)
     if one is None or other is None or one.name == other.name:
         return None
@@ -167,7 +160,6 @@ def _bigger(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
 
 
 def _biggest(random: Random, figures: Figures, size: Size, ending: str) -> Maybe:
-    """Ask for the biggest or smallest figure of all."""
     ordered = sorted(figures, key=lambda one: one.extent)
     if len(figures) < 2:
         return None
@@ -228,10 +220,7 @@ def _exist_ways(random: Random, noun: str) -> tuple[tuple[str, ...], bool]:
 
 
 def describe(figures: Figures, size: Size, ending: str) -> Maybe:
-    """Describe up to four figures from left to right, equal ones together.
-
-    None where the order from left to right is not clear.
-    """
+    """Describe up to four figures from left to right, where that order is clear."""
     ordered = sorted(figures, key=lambda one: one.centre[0])
     names = list(dict.fromkeys(one.name for one in ordered))
     firsts = [next(o for o in ordered if o.name == name) for name in names]
@@ -274,7 +263,7 @@ ASKERS: dict[Asker, int] = {
     _shape: 4,
     _count: 6,
     _place: 6,
-    _beside: 4,
+    _relation: 4,
     _bigger: 4,
     _biggest: 3,
     _exists: 4,

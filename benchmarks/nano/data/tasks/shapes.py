@@ -15,8 +15,8 @@ from .shape_questions import draw_questions
 Kind = tuple[str, str]
 """A colour's and a shape's name."""
 
-# The share of images like easy-vqa's, one figure on a plain pale ground, and how often
-# the others show one figure, two ... Training has more of what takes longer to learn.
+# The share of images like easy-vqa's, with one figure on a pale ground, and how often
+# the others show one figure, two ... Training has more of what is learned slowly.
 SIMPLE = {"train": 0.1, "test": 0.25}
 COUNTS = {"train": (8, 20, 20, 18, 17, 17), "test": (26, 24, 18, 13, 10, 9)}
 GAP = 0.03  # least distance of two figures, as a share of the longer side
@@ -78,7 +78,6 @@ def _draw_kinds(
 
 
 def _arrange(random: Random, size: Size, kinds: Sequence[Kind]) -> list[Figure]:
-    """Place the figures without overlap; one that finds no room is left out."""
     figures: list[Figure] = []
     for colour, shape in kinds:
         box = _find_room(random, size, shape, len(kinds), [one.box for one in figures])

@@ -90,7 +90,6 @@ def _draw_amount(random: Random, split: Split) -> Writing:
 
 
 def _draw_year(random: Random, split: Split) -> str:
-    """Draw a year of 1800 to 2049."""
     unseen = unseen_wanted(random, split)
     years = [str(year) for year in range(1800, 2050)]
     return random.choice([year for year in years if is_unseen_number(year) == unseen])
@@ -106,7 +105,6 @@ def _draw_lines(random: Random, split: Split, capitals: bool) -> Writing:
 
 
 def _draw_both(random: Random, split: Split, capitals: bool) -> Writing:
-    """Draw a word and a number below it."""
     word, unseen = draw_word(random, split)
     number = draw_number(random, split)
     shown = (_cased(random, word, capitals), number)
@@ -171,7 +169,6 @@ def _ink(random: Random, *grounds: Colour) -> tuple[str | None, Colour]:
 def _draw_plate(
     random: Random, image: Image.Image, writing: Writing, face: Face
 ) -> tuple[tuple[Mark, ...], str | None]:
-    """Put a sign with the text somewhere, perhaps at an angle."""
     slanted = random.random() < TILTED
     room = image.width * (0.84 if slanted else 0.94)
     size = _font_size(random, image.size, writing, face, room, PAD)
@@ -191,7 +188,6 @@ def _draw_plate(
 def _draw_sign(
     random: Random, writing: Writing, face: Face, size: int
 ) -> tuple[Image.Image, tuple[Mark, ...], str | None]:
-    """Draw a sign (RGBA) as large as its text needs."""
     font = face.at(size)
     pad = round(size * random.uniform(0.35, PAD))
     step = round(size * LEADING)
@@ -217,7 +213,6 @@ def _draw_sign(
 
 
 def _between(random: Random, inner: int, outer: int) -> float:
-    """Where the middle of `inner` lies within `outer`."""
     free = max(outer - inner, 0) / 2
     return outer / 2 + random.uniform(-free, free) * 0.9
 

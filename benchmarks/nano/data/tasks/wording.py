@@ -12,20 +12,16 @@ from .scene import Question
 SENTENCE = "Answer in a sentence."
 SENTENCES = 0.18  # share of questions that ask for one; with descriptions a fifth
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
-# Exceptions to the hash, which would hold these out. The shipped model's training drew
-# them, so the test split may not count them as unseen.
+# The hash would hold these out, but the shipped model's training drew them.
 FAMILIAR = frozenset({"save", "print", "alarm", "home"})
-# In no font can these be mistaken for a digit or for another letter.
+# These look like no digit and no other letter in any font.
 CLEAR_LETTERS = "abcdefghjkmnpqrstuvwxyz"
 
 
 def ask(
     random: Random, kind: str, phrasings: Sequence[str], answer: str, sentence: str
 ) -> Question:
-    """Ask in one of several ways, for the short answer or for the sentence.
-
-    A question that wants a sentence says so; otherwise both forms would be right.
-    """
+    """Ask in one of several ways, for the short answer or explicitly for a sentence."""
     text = random.choice(phrasings)
     if random.random() < SENTENCES:
         return Question(f"{capitalized(text)} {SENTENCE}", sentence, kind)

@@ -34,8 +34,7 @@ AUXILIARY: tuple[AuxiliaryTask, ...] = (
 def build_heads(preset: Preset) -> nn.ModuleDict:
     """A new head for each task, by name.
 
-    Heads of a single matrix begin at zero, so that they do not move a trained model
-    before they have learned something themselves.
+    Single matrices begin at zero, so that they do not move a trained model at first.
     """
     heads = nn.ModuleDict({task.name: task.head(preset) for task in AUXILIARY})
     for head in heads.values():

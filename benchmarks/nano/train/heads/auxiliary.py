@@ -1,10 +1,9 @@
 """What an auxiliary task is: labels, a head, a loss, and where the head reads.
 
-Answers alone teach little: one or a few words per question. So heads predict what is
-known of an image at each visual token, and of the objects that a question mentions.
-They exist in training only; generation never reads them. What they learn it can look
-up: the decoder's heads read its hidden states where half or three quarters of its
-layers are done, so the later layers can use what is there.
+Answers teach little: a few words per question. So heads predict what is known of an
+image at each visual token and at each object that a question mentions. Generation never
+reads them. The decoder's heads read it where half or three quarters of its layers are
+done, so that later layers can look up what is there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,11 +58,7 @@ Labels = Callable[[Sequence[Sample]], Tensor]
 
 @dataclass(frozen=True)
 class AuxiliaryTask:
-    """Something that is learned next to the answers.
-
-    `loss` takes the head, what it reads and the labels; it returns a scalar and the
-    shares that are right, NaN where nothing is labelled.
-    """
+    """`loss` of the head, what it reads and the labels: a scalar, and shares right."""
 
     name: str
     labels: Labels  # runs in the loader's processes
@@ -73,7 +68,7 @@ class AuxiliaryTask:
 
 
 def per_image(label: Callable[[Sample], Tensor]) -> Labels:
-    """Labels of equal shape for each image, stacked."""
+    """Labels of each image, stacked."""
     return lambda samples: torch.stack([label(each) for each in samples])
 
 
@@ -95,7 +90,7 @@ def mean_or_zero(losses: Tensor) -> Tensor:
 
 
 def balanced(losses: Tensor, *parts: Tensor) -> Tensor:
-    """The sum of the mean losses of several parts (masks), so that all weigh alike."""
+    """The sum of the mean losses of several parts (masks)."""
     return torch.stack([mean_or_zero(losses[each]) for each in parts]).sum()
 
 
@@ -112,7 +107,7 @@ def judged_columns(
     Args:
         scores: float (..., sum of the sizes).
         labels: int64 (..., columns).
-        sizes: the number of values of each column.
+        sizes: number of values by column.
     """
     parts = scores.float().split(list(sizes.values()), dim=-1)
     for name, logits, wanted in zip(sizes, parts, labels.unbind(-1), strict=True):

@@ -1,9 +1,8 @@
 """The characters at a visual token, in order, and their place in the text.
 
 To spell a word the decoder has to go through the visual tokens in the order of the
-text, and through the characters of each. Alone it named the first character of two
-thirds of the tokens and the second of one third: the tower, which can put them in
-order, learns them too.
+text, and through the characters of each. Before the tower learned their order too, it
+named the first character of two thirds of the tokens, the second of one third.
 """
 
 import torch
@@ -30,8 +29,7 @@ LETTERS = 1 + len(CHARACTERS)  # their labels, and EMPTY after the last
 def character_labels(sample: Sample) -> Tensor:
     """int64 (N, 1 + SPELLED): the first character's index in the text, then `LABELS`.
 
-    The index is IGNORED where no character is; everything is unless the image shows a
-    text and nothing else.
+    The index is IGNORED without a character, everything unless all marks are a text.
     """
     marks, image = sample.scene.marks, sample.image
     labels = torch.full((image.tokens, 1 + SPELLED), IGNORED)
@@ -51,11 +49,7 @@ def character_labels(sample: Sample) -> Tensor:
 
 
 def characters_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of (P, N, SPELLED, LETTERS).
-
-    Characters and empty places weigh alike: most tokens have no character, the others
-    one or two, and in one mean the further ones would go unlearned.
-    """
+    """The cross-entropy of (P, N, SPELLED, LETTERS), the many empty places apart."""
     known = labels[..., 1] != IGNORED
     wanted = labels[known][:, 1:].flatten()
     losses = cross_entropy(
@@ -68,7 +62,7 @@ def characters_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def tower_loss(
     head: nn.Module, tokens: Tensor, labels: Tensor
 ) -> tuple[Tensor, Measures]:
-    """The loss of the characters; their index is left to the decoder."""
+    """The loss of the characters without their index."""
     return characters_loss(head(tokens).unflatten(-1, (SPELLED, LETTERS)), labels), {}
 
 

@@ -1,7 +1,6 @@
-"""The colour of the characters at a visual token, told by the tower and the decoder.
+"""The colour of the characters at a visual token.
 
-A thin stroke's colour is not needed to read it: after 25 000 steps "what color is the
-text?" was still a guess, although it was among the questions.
+Reading does not need it: after 25 000 steps "what color is the text?" was a guess.
 """
 
 import torch

@@ -1,8 +1,7 @@
 """How many figures of each colour and shape the image has shown up to a visual token.
 
 "How many circles are there?" was right three times in five when nearly every figure was
-named rightly: one number per question is little to learn counting from. Numbers for the
-whole image alone left two in five above four wrong; running numbers are steps to it.
+named rightly, and numbers above four as often when whole images were counted here.
 """
 
 import torch
@@ -27,11 +26,9 @@ MOST = 6  # sheets, which show more figures, are not counted
 
 
 def counting_labels(sample: Sample) -> Tensor:
-    """Count the figures up to each visual token, row by row.
+    """int64 (N, COUNTED), the last for the whole image.
 
-    Returns:
-        int64 (N, COUNTED), the last row for the whole image; all IGNORED unless the
-        image shows one to MOST figures and nothing else.
+    All IGNORED unless the image shows one to MOST figures and nothing else.
     """
     marks, image = sample.scene.marks, sample.image
     if not 1 <= len(marks) <= MOST or any(m.label not in OBJECTS for m in marks):
@@ -44,10 +41,10 @@ def counting_labels(sample: Sample) -> Tensor:
 
 
 def loss(head: nn.Module, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Measures]:
-    """The loss of (P, N, COUNTED); the share of right numbers for whole images.
+    """The loss of (P, N, COUNTED); the share of right numbers of whole images.
 
-    Kinds that are shown and kinds that are absent weigh alike, since nearly all are
-    absent; so do the last visual tokens and all of them.
+    The few kinds that are shown weigh as much as those that are absent, and the last
+    visual tokens as much as all.
     """
     logits = head(hidden).unflatten(-1, (-1, MOST + 1))  # (P, N, COUNTED, MOST + 1)
     losses = cross_entropy(

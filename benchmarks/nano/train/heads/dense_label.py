@@ -1,14 +1,12 @@
 """What is in every cell of an image, named by the tower; the first object per token.
 
-The tower learns which character or figure has its middle in each cell long before the
-decoder can spell a word. All 32 cells of a visual token are read from it, and those of
-the two stages before, where a place covers fewer and a character is easier to name.
-What a label looks like is learned once for all stages: with one head per stage the last
-one named every tenth cell in the time in which the early ones learned them all.
+Cells are read from the visual tokens and from the two stages before, where a place
+covers fewer of them. The stages share the names: with a head each the last one named
+every tenth cell in the time in which the shared one learned them all.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -36,14 +34,11 @@ STAGES = {16: 2, 32: 3}  # by stride, the tower's stages read before the visual 
 CELL_FEATURES = 48  # channels of a cell
 EMPTY_EVERY = 8  # nearly all cells are empty; to name them all took a sixth of a step
 
+Named = Callable[[Sequence[Tensor], Tensor], dict[str, Tensor]]
+
 
 class Cells(nn.Module):
-    """Turns each place of a feature map into the cells that it covers.
-
-    Args:
-        width: channels C of the features.
-        stride: pixels of the image's side per place.
-    """
+    """Turns each place of a feature map, `stride` pixels wide, into its cells."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -69,14 +64,13 @@ class DenseLabelHead(nn.Module):
             {stride: Cells(width, int(stride)) for stride, width in widths.items()}
         )
         self.name = nn.Linear(CELL_FEATURES, LABEL_COUNT)
-        # Begins at the labels' frequencies under the loss, which would otherwise be all
-        # that the first hundred steps learn.
+        # Begins at the labels' frequencies, else all that a hundred steps learn.
         nn.init.normal_(self.name.weight, std=0.02)
         nn.init.zeros_(self.name.bias)
         self.name.bias.data[EMPTY] = math.log(LABEL_COUNT)
 
     def forward(self, stages: Sequence[Tensor], chosen: Tensor) -> dict[str, Tensor]:
-        """Logits (K, labels) of some cells, by stride.
+        """Logits (K, labels) by stride.
 
         Args:
             stages: features (P, C, h, w), those of the visual tokens last.
@@ -95,7 +89,7 @@ def labels(samples: Sequence[Sample]) -> Tensor:
 
 
 def cells_to_name(labels: Tensor) -> Tensor:
-    """The indices (K,) of all labelled marks and of some empty cells of (P, r, c)."""
+    """Indices (K,) of all labelled marks and of some empty cells."""
     flat = labels.flatten()
     marks, empty = (flat > EMPTY).nonzero()[:, 0], (flat == EMPTY).nonzero()[:, 0]
     return torch.cat([marks, empty[::EMPTY_EVERY]])
@@ -104,7 +98,7 @@ def cells_to_name(labels: Tensor) -> Tensor:
 def loss(
     head: nn.Module, stages: Sequence[Tensor], labels: Tensor
 ) -> tuple[Tensor, Measures]:
-    """The losses of all stages, and their shares of right characters and objects."""
+    """The stages' losses, and their shares of right characters and objects."""
     chosen = cells_to_name(labels)
     wanted, named = labels.flatten()[chosen], head(stages, chosen)
     measures = {
@@ -117,10 +111,7 @@ def loss(
 
 
 def cell_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of K cells; characters, objects and empty cells weigh alike.
-
-    In one mean the few objects among the characters went unlearned.
-    """
+    """The cross-entropy of K cells; in one mean the few objects went unlearned."""
     losses = cross_entropy(logits.float(), labels, reduction="none")
     objects, empty = labels >= OTHER, labels == EMPTY
     return balanced(losses, ~objects & ~empty, objects, empty)
@@ -132,20 +123,20 @@ def _shares(logits: Tensor, labels: Tensor) -> Measures:
     return {"characters": share(right[characters]), "objects": share(right[objects])}
 
 
-def right_marks(head: nn.Module, stages: Sequence[Tensor], labels: Tensor) -> Tensor:
+def right_marks(head: Named, stages: Sequence[Tensor], labels: Tensor) -> Tensor:
     """Which labelled marks are named rightly at the visual tokens: bool (K,)."""
     chosen = (labels.flatten() > EMPTY).nonzero()[:, 0]
-    named: Mapping[str, Tensor] = head(stages, chosen)
-    return named[str(STRIDE)].argmax(-1) == labels.flatten()[chosen]
+    named = head(stages, chosen)[str(STRIDE)]
+    return named.argmax(-1) == labels.flatten()[chosen]
 
 
 DENSE_LABEL = AuxiliaryTask("dense_label", labels, DenseLabelHead, loss, ReadAt.STAGES)
 
 
 def token_of_labels(tokenizer: Tokenizer) -> Tensor:
-    """The token (LABEL_COUNT,) of each label, IGNORED where it takes several.
+    """Each label's token (LABEL_COUNT,): a character's, a figure's colour's.
 
-    A character stands for itself, a figure for its colour.
+    IGNORED where it takes several.
     """
     tokens = torch.full((LABEL_COUNT,), IGNORED)
     texts = {name: name for name in CHARACTERS}
@@ -158,16 +149,16 @@ def token_of_labels(tokenizer: Tokenizer) -> Tensor:
 
 
 def first_objects(cells: Tensor, token_of: Tensor) -> Tensor:
-    """What the decoder learns to say at each visual token: its first object.
+    """The token that the decoder predicts at each visual token: its first object.
 
-    What it can name where it stands it can copy into an answer.
+    What it can name there it can copy into an answer.
 
     Args:
         cells: int64 (P, rows, columns), of `labels`.
         token_of: of `token_of_labels`.
 
     Returns:
-        Tokens, int64 (P, N), IGNORED where a visual token is empty or ambiguous.
+        int64 (P, N), IGNORED where a visual token is empty or ambiguous.
     """
     rows, columns = STRIDE // CELL_HEIGHT, STRIDE // CELL_WIDTH
     parts = cells.unflatten(2, (-1, columns)).unflatten(1, (-1, rows))

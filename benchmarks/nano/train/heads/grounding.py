@@ -1,10 +1,9 @@
 """What an object mention refers to: how many figures, which, and where.
 
-"Where is the red circle?" was right nine times in ten with one figure and six times in
-ten with several, although name and ninth were right at every visual token: the decoder
-did not find the token. So at the last token of each mention it tells what is common to
-the figures that are meant: where half of its layers are done, so that two mentions can
-be compared (`pairwise`), and again where three quarters are.
+"Where is the red circle?" was right nine times in ten with one figure, six times with
+several, although every visual token's object was known: the decoder did not find the
+token. It predicts the mention's figures at half of its layers, so that two mentions can
+be compared (`pairwise`), and again at three quarters.
 """
 
 from torch import Tensor, nn
@@ -25,16 +24,12 @@ from .counting import MOST
 from .object import COLUMNS as OBJECT_COLUMNS
 from .object import describe
 
-GRID = 16  # columns and rows of the square in which a figure's middle is told
+GRID = 16  # columns and rows of the square
 COLUMNS = {"number": MOST + 1, **OBJECT_COLUMNS, "column": GRID, "row": GRID}
 
 
 def mention_labels(sample: Sample, mention: Mention) -> list[int]:
-    """The number of the figures that are meant, then what is the same for all of them.
-
-    Returns:
-        One label per column of COLUMNS, IGNORED where the figures differ.
-    """
+    """A label per column: the figures' number, then what is the same for all."""
     meant = [figure_labels(mark, sample) for mark in mention.figures]
     values = [set(each) for each in zip(*meant, strict=True)]
     same = [each.pop() if len(each) == 1 else IGNORED for each in values]

@@ -1,8 +1,7 @@
 """Where all figures of a mention are, marked on a grid where the mention ends.
 
-`grounding` tells the place of one figure; of several only their number, from which the
-decoder hardly learned which visual tokens hold them: "how many red circles?" was wrong
-one time in three among five and six figures.
+`grounding` has the place of one figure, of several only their number: "how many red
+circles?" was wrong one time in three among five and six figures.
 """
 
 from torch import Tensor, nn

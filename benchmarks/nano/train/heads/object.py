@@ -1,9 +1,8 @@
 """The figure at a visual token: its name, the ninth of the image it is in, its size.
 
-The decoder knows a token's position in the square. "Top left" refers to the image as it
-was drawn, between black bars. After 1 500 steps of this head the ninth was known of 94
-figures in 100; questions about places alone had come to 40. Sizes are what questions
-compare. Tokens without a figure are labelled too: counting needs to know them.
+"Top left" refers to the image as drawn, between black bars. After 1 500 steps the head
+knew the ninth of 94 figures in 100; from questions about places alone it was 40.
+Counting needs to know the tokens without a figure too.
 """
 
 import math
@@ -53,11 +52,7 @@ def object_labels(sample: Sample) -> Tensor:
 
 
 def describe(mark: Mark, size: Size) -> tuple[int, ...]:
-    """The name, the ninth (IGNORED near a border) and the size of one figure.
-
-    Args:
-        size: the image's, as it was drawn.
-    """
+    """Name, ninth (IGNORED near a border) and size of a figure in a drawn image."""
     name = ninth(mark.middle, size)
     place = IGNORED if name is None else NINTHS.index(name)
     return OBJECTS.index(mark.label), place, _size(mark, size)
@@ -70,10 +65,7 @@ def _size(mark: Mark, size: Size) -> int:
 
 
 def loss(head: nn.Module, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Measures]:
-    """The loss of (P, N, COLUMNS), and the share of each that is right.
-
-    The few tokens with a figure and those with NOTHING have a mean each.
-    """
+    """The loss of (P, N, COLUMNS), figures and NOTHING alike; shares of figures."""
     losses, shares = [], {}
     for name, known, each, right in judged_columns(head(hidden), labels, COLUMNS):
         shown = labels[known][:, 0] != NOTHING

@@ -1,9 +1,8 @@
 """How the second figure that a question mentions compares with the first.
 
-"Is the red circle left of the star?" stayed a guess for 12 000 steps although both
-columns were told at their mentions: one bit per question is little to learn comparing
-from. So at the second mention the decoder tells which of the two is further right,
-lower and bigger, whatever was asked.
+"Is the red circle left of the star?" stayed a guess for 12 000 steps although grounding
+knew both columns. Here all comparisons are learned at the second mention, whichever was
+asked for.
 """
 
 from collections.abc import Sequence
@@ -21,11 +20,9 @@ COLUMNS = dict.fromkeys(COMPARED, 2)
 
 
 def pairwise_labels(samples: Sequence[Sample]) -> Tensor:
-    """Compare the two mentions of each of M pairs.
+    """int64 (M, COLUMNS): 1 where the second is more, 0 where it is less.
 
-    Returns:
-        int64 (M, COLUMNS): 1 where the second is more, 0 where it is less, IGNORED
-        where they are equal or one of them is not known.
+    IGNORED where they are equal or one of them is not known.
     """
     rows = [row for sample in samples for row in _compared(sample)]
     return torch.tensor(rows).view(-1, len(COLUMNS)).long()

@@ -1,8 +1,7 @@
-"""The row and column of each visual token in the square, told by the tower.
+"""The row and column of each visual token in the square.
 
-Convolutions know no position away from a border, and the decoder only knows how far
-apart two tokens are: "where is the star?" was a guess when colours and shapes were
-already named.
+Convolutions know no position away from a border, and the decoder only distances:
+"where is the star?" was a guess when colours and shapes were already named.
 """
 
 import torch
@@ -11,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from .auxiliary import AuxiliaryTask, Measures, ReadAt, Sample, per_image
 
-PARTS = 8  # rows and columns that are told apart
+PARTS = 8  # rows and columns
 
 
 def positions(side: int) -> Tensor:

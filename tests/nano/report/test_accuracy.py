@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.nano.accuracy import Accuracy
+from benchmarks.nano.report.accuracy import Accuracy
 from fastvlm_mlx.evaluate.interval import NORMAL
 
 

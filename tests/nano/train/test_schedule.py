@@ -1,10 +1,10 @@
-"""The learning rate rises, stays, and falls when told to."""
+"""The learning rate rises, stays, and falls once its end is known."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.nano.schedule import Schedule
+from benchmarks.nano.train.schedule import Schedule
 
 
 def test_a_rise_then_a_plain_without_end() -> None:

@@ -1,10 +1,12 @@
-"""In what a step is computed: bfloat16 only where the processor multiplies it."""
+"""The precision of a step: bfloat16 only where the processor multiplies it."""
 
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("transformers")
 
-from benchmarks.nano.arithmetic import attention_of, precision_of  # noqa: E402
+from benchmarks.nano.train.model import attention_of, precision_of  # noqa: E402
 
 CPU = torch.device("cpu")
 

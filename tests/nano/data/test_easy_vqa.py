@@ -1,4 +1,4 @@
-"""easy-vqa's pictures moved about: the shape stays whole, its box is right."""
+"""easy-vqa's images moved about: the shape stays whole, its box is right."""
 
 import random
 
@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 pytest.importorskip("easy_vqa")
 
-from benchmarks.nano.easy import SIDES, draw_easy, vary
-from benchmarks.nano.labels import LABELS
+from benchmarks.nano.data.easy_vqa import SIDES, draw_easy, vary
+from benchmarks.nano.data.square import LABELS
 
 BACKGROUND, SHAPE = (240, 230, 245), (20, 30, 200)
 
 
-def picture() -> "np.typing.NDArray[np.uint8]":
+def image() -> "np.typing.NDArray[np.uint8]":
     pixels = np.empty((64, 64, 3), np.uint8)
     pixels[:] = BACKGROUND
     pixels[10:30, 40:52] = SHAPE
@@ -24,7 +24,7 @@ def picture() -> "np.typing.NDArray[np.uint8]":
 
 @given(st.integers())
 def test_the_shape_is_moved_whole(seed: int) -> None:
-    varied, (left, top, right, bottom) = vary(picture(), random.Random(seed))
+    varied, (left, top, right, bottom) = vary(image(), random.Random(seed))
     shown = (varied == SHAPE).all(axis=2)
     assert shown.sum() == 20 * 12
     assert shown[top:bottom, left:right].sum() == 20 * 12
@@ -32,7 +32,7 @@ def test_the_shape_is_moved_whole(seed: int) -> None:
     assert all(SIDES[0] <= side <= SIDES[1] for side in varied.shape[:2])
 
 
-def test_a_picture_without_a_shape_stays_as_it_is() -> None:
+def test_an_image_without_a_shape_stays_as_it_is() -> None:
     plain = np.full((64, 64, 3), 200, np.uint8)
     varied, _ = vary(plain, random.Random(0))
     assert (varied == 200).all()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from benchmarks.nano.tokenizer import (
+from benchmarks.nano.data.tokenizer import (
     END,
     END_OF_TEXT,
     IMAGE,

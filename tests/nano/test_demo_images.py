@@ -1,4 +1,4 @@
-"""The pictures to try in docs/: where their page says nano is right, it is."""
+"""The images to try in docs/: where their page says nano is right, it is."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """Picture, question and answer of each row in which nano's is the right one."""
+    """Image, question and answer of each row in which nano's is the right one."""
     text = (FOLDER / "README.md").read_text("utf-8")
     table = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
-    told = [each for each in cells if (FOLDER / f"{each[0]}.png").exists()]
-    return [(name, asked, said) for name, asked, right, said in told if right == said]
+    shown = [each for each in cells if (FOLDER / f"{each[0]}.png").exists()]
+    return [(name, asked, said) for name, asked, right, said in shown if right == said]
 
 
 @pytest.fixture(scope="module")
