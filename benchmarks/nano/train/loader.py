@@ -56,7 +56,7 @@ def _moved(part: Any, device: torch.device) -> Any:
         return part.to(device, non_blocking=True)
     if isinstance(part, dict):
         return {name: _moved(each, device) for name, each in part.items()}
-    if is_dataclass(part):
+    if is_dataclass(part) and not isinstance(part, type):
         values = {each.name: getattr(part, each.name) for each in fields(part)}
         return replace(part, **_moved(values, device))
     return part

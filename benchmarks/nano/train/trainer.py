@@ -65,7 +65,7 @@ class Trainer:
         self.is_settled = False  # whether BatchNorm's statistics were measured
 
     def finish(self, steps: int) -> None:
-        """Let the rate fall over the next steps, if need be from the top again."""
+        """Let the rate fall over the next steps; in a finished run from the top."""
         if self.schedule.fall_from is None or self.is_finished:
             self.schedule = replace(self.schedule, fall_from=self.step, fall=steps)
 

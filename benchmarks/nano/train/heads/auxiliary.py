@@ -58,7 +58,11 @@ Labels = Callable[[Sequence[Sample]], Tensor]
 
 @dataclass(frozen=True)
 class AuxiliaryTask:
-    """`loss` of the head, what it reads and the labels: a scalar, and shares right."""
+    """Something learned next to the answers.
+
+    `loss` takes the head, what it reads and the labels; it returns a scalar and the
+    shares that are right.
+    """
 
     name: str
     labels: Labels  # runs in the loader's processes

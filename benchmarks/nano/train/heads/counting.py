@@ -1,7 +1,7 @@
 """How many figures of each colour and shape the image has shown up to a visual token.
 
 "How many circles are there?" was right three times in five when nearly every figure was
-named rightly, and numbers above four as often when whole images were counted here.
+named rightly. With only whole images counted here, as many numbers above four were.
 """
 
 import torch
