@@ -145,7 +145,8 @@ def test_a_missing_key_of_a_part_is_named(name: str, key: str) -> None:
 @pytest.mark.parametrize("name", ["vision_config", "text_config", "quantization"])
 def test_a_part_must_be_an_object(name: str, subtests: pytest.Subtests) -> None:
     message = "Config needs a JSON object, found "
-    for value in (5, "x", [], True):
+    others: tuple[object, ...] = (5, "x", [], True)
+    for value in others:
         with subtests.test(value=value), pytest.raises(ConfigError, match=message):
             FastVLMConfig.from_dict(values(**{name: value}))
 
