@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.errors import CheckpointError, FastVLMError, HubError
-from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, is_converted, load_config
+from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE
 
 from .architecture import read_text_config
-from .source import OPEN_CLIP_FILE, shard_names
+from .source import OPEN_CLIP_FILE, Source
 
 _SMALL = (
     "generation_config.json",
@@ -35,8 +36,6 @@ _SMALL = (
     "README.md",
 )
 """What a conversion reads beside config.json and the weights."""
-
-CONFIG = "config.json"
 
 _log = logging.getLogger("fastvlm_mlx")
 
@@ -116,7 +115,7 @@ def upload(folder: Path, repo_id: str) -> str:
 def _fetch_all(repo_id: str, revision: str | None, only_tower: bool) -> Path:
     listing = _list(repo_id, revision)
     # by the name of the branch, so that the cache knows it when offline
-    folder = _fetch(repo_id, listing, [CONFIG], revision)
+    folder = _fetch(repo_id, listing, [CONFIG_FILE], revision)
     if not only_tower:
         _check_config(folder)
     small = [name for name in listing.sizes if _is_small(name)]
@@ -181,10 +180,11 @@ def _sha256(file: Path) -> str:
 
 
 def _check_config(folder: Path) -> None:
-    if is_converted(folder):
-        load_config(folder)
+    source = Source(folder)
+    if source.is_converted:
+        FastVLMConfig.from_dict(source.config)
     else:
-        read_text_config(folder)
+        read_text_config(source)
 
 
 def _is_small(name: str) -> bool:
@@ -194,7 +194,7 @@ def _is_small(name: str) -> bool:
 def _weights(repo_id: str, listing: _Listing, folder: Path) -> list[str]:
     """The safetensors that the index names, or the one file; no pickle, ever."""
     if INDEX_FILE in listing.sizes:
-        wanted = shard_names(folder)
+        wanted = Source(folder).shard_names()
     else:
         wanted = [
             name for name in (WEIGHTS_FILE, OPEN_CLIP_FILE) if name in listing.sizes
@@ -213,7 +213,7 @@ def _weights(repo_id: str, listing: _Listing, folder: Path) -> list[str]:
 def _cached(repo_id: str, revision: str | None) -> Path:
     from huggingface_hub import try_to_load_from_cache
 
-    for name in (CONFIG, WEIGHTS_FILE, OPEN_CLIP_FILE):
+    for name in (CONFIG_FILE, WEIGHTS_FILE, OPEN_CLIP_FILE):
         file = try_to_load_from_cache(repo_id, name, revision=revision)
         if isinstance(file, str):
             return Path(file).parent

@@ -6,6 +6,7 @@ many workers it has. All of it works without torch, without a network and withou
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,10 @@ GOLDENS = Path(__file__).parent / "goldens"
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test starts
 # from one: those that are to be stopped would run for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Compiled kernels from the beginning, as in long runs, and none in the user's caches.
+os.environ.setdefault("FASTVLM_MLX_COMPILE", "1")
+os.environ.setdefault("TMPDIR", tempfile.gettempdir())
 
 configure()  # tests of single operations load no model, which would do it
 

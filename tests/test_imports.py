@@ -23,23 +23,23 @@ PACKAGES = {
     "version": "",
     "paths": "",
     "timings": "",
-    "model_names": "",
     "field_checks": "errors",
     "config": "errors field_checks",
     "model_folder": "errors config",
     "options": "errors config",
-    "device": "errors config",
+    "device": "errors version config",
     "atomic_file": "errors device",
     "model": "errors config device",
     "text": "errors config model_folder",
     "caches": "errors config version device atomic_file model",
-    "images": "errors timings config options device model caches",
+    "images": "errors timings paths config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
-    "resolve": "errors paths config model_folder model_names",
+    "resolve": "errors paths config model_folder",
     "weights": "errors config model_folder device model",
     "chat_file": "errors device atomic_file images",
     "request": "errors options text images generation",
+    "answer_file": "errors atomic_file request",
     "scheduling": "timings device model planning caches images generation",
     "engine": (
         "errors timings config options device model text planning caches images "
@@ -51,12 +51,16 @@ PACKAGES = {
         "config model_folder options device model text planning caches generation "
         "resolve weights request engine chat batch"
     ),
-    "jobs": "errors paths timings atomic_file request fastvlm",
+    "jobs": "errors paths timings answer_file images request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors paths timings options atomic_file request jobs fastvlm",
+    "evaluate": (
+        "errors paths timings options atomic_file answer_file images request jobs "
+        "fastvlm"
+    ),
     "cli": (
-        "door errors paths model_names config model_folder options device model "
-        "planning caches images generation resolve weights batch fastvlm jobs evaluate"
+        "door errors paths config model_folder options device model "
+        "planning caches images generation resolve weights answer_file batch fastvlm "
+        "jobs evaluate"
     ),
 }
 
@@ -78,6 +82,7 @@ OTHERS = {
     "jinja2": "text",
     "lmms_eval": "evaluate.lmms_model evaluate.lmms_plugin",
     "mlx.core": "device.backend",
+    "pi_heif": "images.formats.heif",
     "mlx.nn": "model weights caches.model_digest planning.geometry convert.calibrate",
     "mlx.utils": (
         "model weights caches.model_digest planning.geometry "

@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 
 from fastvlm_mlx import FastVLM, FastVLMError
+from fastvlm_mlx.answer_file import AnswerFile, JobLine
 from fastvlm_mlx.errors import JobError, WriteError
 from fastvlm_mlx.jobs import (
-    AnswerFile,
     JobReport,
-    Task,
     run_job,
     tasks_from_jsonl,
     tasks_from_pictures,
@@ -43,7 +42,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n")[:-1]]
 
 
-def tasks_of(path: Path, **defaults: Any) -> list[Task]:
+def tasks_of(path: Path, **defaults: Any) -> list[JobLine]:
     return tasks_from_jsonl(path, defaults, "model")
 
 
@@ -56,13 +55,13 @@ def output(tmp_path: Path) -> Path:
 def answer(vlm: FastVLM, output: Path) -> Run:
     """Run a job to its end."""
 
-    def run(tasks: list[Task], **options: Any) -> JobReport:
+    def run(tasks: list[JobLine], **options: Any) -> JobReport:
         return run_job(lambda: vlm, tasks, output, **{"batch_size": 4, **options})
 
     return run
 
 
-def many(tmp_path: Path, count: int = 20) -> list[Task]:
+def many(tmp_path: Path, count: int = 20) -> list[JobLine]:
     lines = [{"prompt": f"Number {n}?", "max_tokens": 1 + n % 4} for n in range(count)]
     return tasks_of(write_lines(tmp_path / "in.jsonl", lines))
 

@@ -1,10 +1,14 @@
 """What the process is set up with for speed, when a model is loaded."""
 
 import functools
+import os
+import shutil
 import sys
 
 from . import blas, malloc
 from .backend import current, mx
+from .compiling import SWITCH, kernels
+from .kernel_folder import are_compiled, mark_compiled
 
 _CACHE_SHARE = 8
 """One part in so many of the GPU's memory is for freed buffers. MLX would keep them for
@@ -17,7 +21,8 @@ def configure() -> None:
     """Set the process up for speed; once, before the first large arrays.
 
     On Metal these are MLX's limits: without a wired limit macOS may page weights out
-    between tokens. On a Linux CPU MLX gets OpenBLAS, and malloc keeps freed memory.
+    between tokens. On a Linux CPU MLX gets OpenBLAS, and malloc keeps freed memory. On
+    any CPU kernels are compiled only where that pays.
     """
     if current() == "metal":
         size = int(mx.device_info()["max_recommended_working_set_size"])
@@ -26,3 +31,11 @@ def configure() -> None:
     elif current() == "cpu" and sys.platform == "linux":
         blas.load()
         malloc.keep()
+    if current() == "cpu":
+        asked = os.environ.get(SWITCH)
+        kernels.hold_back(
+            possible=asked != "0" and shutil.which("g++") is not None,
+            known=are_compiled(),
+            at_once=asked == "1",
+            mark=mark_compiled,
+        )

@@ -7,6 +7,7 @@ import pytest
 from convert import ConversionReport, Recipe, convert_checkpoint
 from convert.quality import read_examinee
 from fastvlm_mlx.errors import OptionError, PromptError
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import GOLDENS, edit_json
 
@@ -41,7 +42,7 @@ def test_nano_loses_less_at_equal_size(
     assert ours.config == plain.config
     assert ours.quality is not None and plain.quality is not None
     assert ours.quality.kl_divergence < 0.7 * plain.quality.kl_divergence
-    load_model(tmp_path / "ours")
+    load_model(tmp_path / "ours", load_config(tmp_path / "ours"))
 
 
 @pytest.mark.parametrize("name", ["apple-train", "fast_vlm-fused"])

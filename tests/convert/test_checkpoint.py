@@ -14,7 +14,7 @@ import pytest
 
 from convert import Recipe, convert_checkpoint
 from convert.names import TOWER, detect_layout
-from convert.source import Tensors, read_tensors
+from convert.source import Source, Tensors
 from fastvlm_mlx.config import Packing
 from fastvlm_mlx.device.backend import DTYPES, mx
 from fastvlm_mlx.errors import (
@@ -224,7 +224,7 @@ def test_every_tensor_is_used_once_or_dropped(
 
 def test_the_report_describes_the_folder(name: str, tmp_path: Path) -> None:
     report = convert_checkpoint(GOLDENS / name, tmp_path / "out", source_name="a/b")
-    written = read_tensors(tmp_path / "out")
+    written = Source(tmp_path / "out").tensors()
     assert report.tensors_written == len(written)
     assert report.parameters == sum(array.size for array in written.values())
     assert report.bytes_written == sum(array.nbytes for array in written.values())
@@ -250,7 +250,7 @@ def test_a_prompt_can_be_built(name: str, tmp_path: Path) -> None:
 
 
 def dtypes(folder: Path) -> dict[str, mx.Dtype]:
-    return {name: array.dtype for name, array in read_tensors(folder).items()}
+    return {name: array.dtype for name, array in Source(folder).tensors().items()}
 
 
 def test_nothing_is_lost_by_default(name: str, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def logits(model: FastVLMModel) -> Any:
 
 def unpacked(folder: Path) -> list[tuple[str, mx.array]]:
     """The matrices of a quantized folder, as numbers again."""
-    arrays = read_tensors(folder)
+    arrays = Source(folder).tensors()
     modules = [key.removesuffix(".scales") for key in arrays if key.endswith(".scales")]
     quantization = load_config(folder).quantization
     assert quantization is not None
@@ -323,10 +323,14 @@ def test_bits(name: str, tmp_path: Path, recipe: Recipe) -> None:
     assert few.config.quantization is not None
     assert few.parameters == full.parameters
     assert few.bytes_written < full.bytes_written
-    model = load_model(tmp_path / "full", dtype="float32")
+    model = load_model(
+        tmp_path / "full", load_config(tmp_path / "full"), dtype="float32"
+    )
     before = logits(model)
     model.load_weights(unpacked(tmp_path / "few"), strict=False)
-    found = logits(load_model(tmp_path / "few", dtype="float32"))
+    found = logits(
+        load_model(tmp_path / "few", load_config(tmp_path / "few"), dtype="float32")
+    )
     assert found == pytest.approx(logits(model), abs=1e-3)
     assert np.abs(found - before).max() > 1e-3  # packed indeed
 
@@ -341,7 +345,9 @@ def test_a_quantized_tower(name: str, tmp_path: Path) -> None:
     assert all(path.startswith("vision_tower.") for path in few.left)
     pixel_values = mx.random.uniform(shape=(1, 128, 128, 3), key=mx.random.key(0))
     before, after = (
-        load_model(tmp_path / folder, dtype="float32").encode_image(pixel_values)
+        load_model(
+            tmp_path / folder, load_config(tmp_path / folder), dtype="float32"
+        ).encode_image(pixel_values)
         for folder in ("full", "few")
     )
     error = mx.linalg.norm(after - before) / mx.linalg.norm(before)
@@ -379,7 +385,7 @@ def test_the_source_is_never_replaced(
 
 def test_a_folder_inside_the_source_is_fine(source: Path) -> None:
     convert_checkpoint(source, source / "mlx")
-    assert load_model(source / "mlx")
+    assert load_model(source / "mlx", load_config(source / "mlx"))
 
 
 def test_a_source_that_is_no_folder(tmp_path: Path) -> None:
@@ -451,7 +457,7 @@ def test_nonsense_in_config_json_leaves_nothing(
             except FastVLMError:
                 assert not output.exists()
             else:
-                load_model(output)
+                load_model(output, load_config(output))
 
 
 def test_a_place_that_cannot_be_written(source: Path, tmp_path: Path) -> None:

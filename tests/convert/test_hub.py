@@ -142,7 +142,7 @@ def test_an_index_that_leads_elsewhere_fetches_nothing(hub: Hub, fetch: Fetch) -
     (hub.folder / INDEX).write_text('{"weight_map": {"a": "../../secret.safetensors"}}')
     done = fetch()
     assert done.returncode == 2
-    assert "beside it" in done.stderr
+    assert "next to it" in done.stderr
     assert not [file for file in hub.fetched if "safetensors" in file and file != INDEX]
 
 
