@@ -71,7 +71,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
 $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
-		'mlx-vlm==0.7.10' filelock 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
+		'mlx-vlm==0.7.10' filelock 'pytest>=9' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
 	@touch $@
 
 # lmms-eval asks for some eighty packages; these are what our tests of it import.
@@ -79,7 +79,7 @@ $(LMMS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LMMS)
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[evaluate]' 'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100' \
+		--editable '.[evaluate]' 'pytest>=9' 'pytest-xdist>=3.6' 'hypothesis>=6.100' \
 		easy-vqa accelerate datasets evaluate filelock httpx jsonlines loguru nltk openai \
 		pydantic python-dotenv pytablewriter sacrebleu scikit-learn tenacity tiktoken transformers
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'lmms-eval==0.7.3'
