@@ -116,6 +116,7 @@ TORCH = {"torch", "torchvision", "timm", "transformers"}
 TORCH_FOLDERS = (
     "benchmarks/nano",
     "benchmarks/encode.py",  # times torch beside ours, where it is installed
+    "tests/nano/train",
     "tests/parity",
     "tests/goldens",
 )
