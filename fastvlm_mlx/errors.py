@@ -32,12 +32,12 @@ def quoted(value: object) -> str:
     return shortened(repr(value))
 
 
-def shortened(text: object) -> str:
+def shortened(text: object, longest: int = LONGEST_QUOTE) -> str:
     """A name or path as it is, or its beginning and end if it is long."""
     text = str(text)
-    if len(text) <= LONGEST_QUOTE:
+    if len(text) <= longest:
         return text
-    half = (LONGEST_QUOTE - 1) // 2
+    half = (longest - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
 
 

@@ -13,13 +13,24 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .config import FORMAT_VERSION
+from .config import FORMAT_VERSION, STAMP, FastVLMConfig
 from .errors import CheckpointError, FastVLMError, quoted
-from .model_folder import is_converted, load_config
-from .model_names import published_model
+from .model_folder import CONFIG_FILE, ModelFolder, read_json
 from .paths import expanded
 
 EMBEDDED = "nano"
+
+REPOSITORIES = {
+    "0.5b": "apple/FastVLM-0.5B",
+    "1.5b": "apple/FastVLM-1.5B",
+    "7b": "apple/FastVLM-7B",
+}
+"""Where Apple publishes its sizes (https://huggingface.co/apple)."""
+
+SHORT_NAMES = (EMBEDDED, *REPOSITORIES, *(f"{size}-4bit" for size in REPOSITORIES))
+"""What is worth suggesting; other bits may be said as well."""
+
+_SHORT = re.compile(r"(0\.5b|1\.5b|7b)(?:-([234568])bit)?", re.IGNORECASE)
 
 CACHE_VARIABLE = "FASTVLM_MLX_CACHE"
 """Environment variable that moves the cache folder."""
@@ -30,24 +41,34 @@ _log = logging.getLogger(__name__)
 
 
 def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
-    """Find a converted folder for a model, converting it on first use.
+    """Find the converted folder of a model; as `find_model`, without its config."""
+    return find_model(model, revision).path
+
+
+def find_model(
+    model: str | os.PathLike[str], revision: str | None = None
+) -> ModelFolder:
+    """Find the converted folder of a model, converting it on first use.
 
     Args:
         model: "nano", a folder, a hub id, or a short name of Apple's models such as
-            "0.5b", or "0.5b-4bit" to quantize it as well. A folder comes first.
+            "0.5b", or "0.5b-4bit" to quantize it as well; a folder comes first. Or what
+            this function returned.
         revision: branch, tag or commit of a hub id.
 
     Raises:
         CheckpointError: nothing usable is there.
         HubError: the download failed.
     """
+    if isinstance(model, ModelFolder):
+        return model
     if model == EMBEDDED:
-        return Path(__file__).parent / "assets" / EMBEDDED
+        return ModelFolder.read(Path(__file__).parent / "assets" / EMBEDDED)
     folder = expanded(model)
     if os.path.isdir(folder):  # unlike Path's, never raises
         return _converted(folder, name=folder.resolve().name)
     if os.path.exists(folder):
-        raise CheckpointError(f"{model} is a file; expected a model folder.")
+        raise CheckpointError(f"{quoted(model)} is a file; expected a model folder.")
     name, bits = published_model(str(model)) or (str(model), None)
     if not is_hub_id(name):
         raise CheckpointError(
@@ -55,6 +76,19 @@ def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
             'folder, or a hub id such as "apple/FastVLM-0.5B", for short 0.5b.'
         )
     return _converted(download(name, revision), name, bits)
+
+
+def published_model(name: str) -> tuple[str, int | None] | None:
+    """The hub id that a short name means, and the bits to quantize its language model
+    to; None if it is no short name.
+
+    >>> published_model("0.5b-4bit")
+    ('apple/FastVLM-0.5B', 4)
+    """
+    found = _SHORT.fullmatch(name)
+    if found is None:
+        return None
+    return REPOSITORIES[found[1].lower()], int(found[2]) if found[2] else None
 
 
 def is_hub_id(name: str) -> bool:
@@ -91,17 +125,21 @@ def cache_folder() -> Path:
     return folder if stated else folder / "fastvlm-mlx"
 
 
-def _converted(folder: Path, name: str, bits: int | None = None) -> Path:
-    if is_converted(folder):
-        return folder
+def _converted(folder: Path, name: str, bits: int | None = None) -> ModelFolder:
+    config = folder / CONFIG_FILE
+    values = read_json(config) if config.is_file() else {}
+    if STAMP in values:
+        return ModelFolder(folder, FastVLMConfig.from_dict(values))
     safe_name = re.sub(r"[^\w.-]+", "--", name).strip("-") or "model"
     safe_name += f"-{bits}bit" if bits else ""
     target = cache_folder() / f"{safe_name}-{_fingerprint(folder)}"
-    if not target.is_dir():
-        _log.info("Converting %s once into %s.", name, target)
-        _convert(folder, target, name, bits)
-        _show_license(target)
-    return target
+    if target.is_dir():
+        return ModelFolder.read(target)
+    _log.info("Converting %s once into %s.", name, target)
+    _convert(folder, target, name, bits)
+    found = ModelFolder.read(target)
+    _show_license(found)
+    return found
 
 
 def _convert(folder: Path, target: Path, name: str, bits: int | None) -> None:
@@ -122,14 +160,13 @@ def _converter() -> Any:
     return importlib.import_module("fastvlm_mlx.convert")
 
 
-def _show_license(folder: Path) -> None:
-    license_name = load_config(folder).license
-    text = "see LICENSE and NOTICE" if (folder / "LICENSE").exists() else "see NOTICE"
+def _show_license(model: ModelFolder) -> None:
+    has_text = (model.path / "LICENSE").exists()
     _log.warning(
         "Licence of the weights: %s (%s in %s).",
-        license_name or "not stated; that of the original",
-        text,
-        folder,
+        model.config.license or "not stated; that of the original",
+        "see LICENSE and NOTICE" if has_text else "see NOTICE",
+        model.path,
     )
 
 

@@ -1,7 +1,7 @@
 """What several test files share: small converted models and a picture.
 
-The models are the golden checkpoints of tests/goldens, converted once per run. All of
-it works without torch, without a network and without a GPU.
+The models are the golden checkpoints of tests/goldens, converted once per run, however
+many workers it has. All of it works without torch, without a network and without a GPU.
 """
 
 import os
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
@@ -35,6 +36,22 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.load_profile("repeatable")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker of pytest-xdist one core: it inherits this environment."""
+    if getattr(config.option, "numprocesses", None):
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run see; lock what you write there."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    (folder / "shared").mkdir(exist_ok=True)
+    return folder / "shared"
+
+
 @pytest.fixture(scope="session")
 def golden_source() -> Callable[[str], Path]:
     """The PyTorch folder of a golden checkpoint, by name; not to be written to."""
@@ -42,16 +59,14 @@ def golden_source() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def converted_golden(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], Path]:
+def converted_golden(shared_folder: Path) -> Callable[[str], Path]:
     """The converted folder of a golden checkpoint, by name; not to be written to."""
-    root = tmp_path_factory.mktemp("converted")
 
     def get(name: str) -> Path:
-        if not (root / name).is_dir():
-            convert_checkpoint(GOLDENS / name, root / name)
-        return root / name
+        with FileLock(shared_folder / f"{name}.lock"):
+            if not (shared_folder / name).is_dir():
+                convert_checkpoint(GOLDENS / name, shared_folder / name)
+        return shared_folder / name
 
     return get
 

@@ -12,6 +12,10 @@ from .terminal import say
 Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
+GOES_ON = "stopped; the same command goes on"
+"""What is said at Ctrl-C by verbs that keep what is done."""
+
+
 def typed_path(text: str) -> str:
     """A path as it was typed; no shell expands the `~` of `--out=~/x`."""
     return str(expanded(text))

@@ -8,7 +8,7 @@ import argparse
 import shlex
 from collections.abc import Iterator
 
-from ..model_names import SHORT_NAMES
+from ..resolve import SHORT_NAMES
 from .arguments import Verbs, add_everywhere
 from .parser import Parser
 from .terminal import answer

@@ -11,12 +11,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..errors import FastVLMError, HubError, PromptError, WriteError, shortened
 
 OK, FAILURE, BAD_INPUT = 0, 1, 2
+
+_MOST_NAMED = 10
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -224,6 +226,13 @@ def _printable(text: str) -> str:
     return _CONTROL.sub("\ufffd", text) if sys.stdout.isatty() else text
 
 
+def named(names: Sequence[object]) -> str:
+    """The first of many names, and how many more there are."""
+    shown = ", ".join(shortened(name) for name in names[:_MOST_NAMED])
+    more = len(names) - _MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 class ProgressBar:
     """Work done of a total, on a terminal's standard error."""
 
@@ -249,3 +258,17 @@ class ProgressBar:
         self._bar.update(done - self._bar.n)
         if done == total:
             self._bar.close()
+
+
+class Resumed(ProgressBar):
+    """Progress of work that an earlier run may have begun; that is said first."""
+
+    def __init__(self, quiet: bool, unit: str) -> None:
+        super().__init__(quiet, unit)
+        self._is_first = not quiet
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._is_first and done:
+            say(f"resumed: {done} of {total}{self._unit} were answered before")
+        self._is_first = False
+        super().__call__(done, total)

@@ -67,7 +67,7 @@ def _once(
     lap = _laps()
     mode = config.image_mode
     pixels = prepare(open_image(photo, size, mode), size, mode)
-    pixel_values = mx.array(pixels)[None].astype(model.embed_dtype) / 255
+    pixel_values = model.pixel_values(mx.array(pixels)[None])
     took_pixels = lap()
     features = model.encode_image(pixel_values)
     mx.eval(features)

@@ -13,7 +13,7 @@ import pytest
 from fastvlm_mlx.device import compiling, setup
 from fastvlm_mlx.device.backend import current, mx
 from fastvlm_mlx.device.compiling import WORTH, Compiler, Kernels, sparing
-from fastvlm_mlx.resolve import resolve
+from fastvlm_mlx.resolve import find_model
 from fastvlm_mlx.weights import load_model
 
 needs_compiler = pytest.mark.skipif(
@@ -186,7 +186,8 @@ def test_a_host_that_switched_compiling_off_keeps_it_off(held_back: None) -> Non
 
 @needs_compiler
 def test_the_numbers_are_the_same(held_back: None) -> None:
-    model = load_model(resolve("nano"))
+    found = find_model("nano")
+    model = load_model(found.path, found.config)
     pixels = mx.random.uniform(shape=(1, 128, 128, 3), key=mx.random.key(0))
     without = model.project(model.encode_image(pixels))
     mx.eval(without)
