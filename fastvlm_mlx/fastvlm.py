@@ -212,7 +212,10 @@ def load(
     On a Linux CPU this sets up two things for speed in the whole process: MLX calls
     OpenBLAS in place of its reference BLAS (no other library does; FASTVLM_MLX_BLAS=0
     in the environment prevents it), and glibc's malloc keeps freed memory, so the
-    process stays as large as it once was (FASTVLM_MLX_KEEP_MEMORY=0 prevents it).
+    process stays as large as it once was (FASTVLM_MLX_KEEP_MEMORY=0 prevents it). Both
+    work whether MLX was imported before or not; importing this package does neither.
+    Kernels for the CPU are compiled with g++ only once that pays; FASTVLM_MLX_COMPILE
+    says 1 (at once) or 0 (never), and TMPDIR where MLX keeps them.
 
     Raises:
         FastVLMError: see `fastvlm_mlx.errors`.
