@@ -160,6 +160,25 @@ def check_target(target: Path, overwrite: bool) -> None:
             )
 
 
+def remove_folder(folder: Path) -> None:
+    """Delete a folder that was written here.
+
+    Raises:
+        CheckpointError: it was not, or something in it was not.
+        WriteError: it cannot be changed.
+    """
+    with _errors_of(folder):
+        link = "it is a link" if folder.is_symlink() else None
+        if reason := link or _reason_to_keep(folder):
+            raise CheckpointError(
+                f"{folder} was not written by this converter ({reason}), so it is not "
+                "removed."
+            )
+        old = temporary_path(folder, _OLD)
+        folder.rename(old)
+        _remove(old)
+
+
 @contextlib.contextmanager
 def _errors_of(target: Path) -> Iterator[None]:
     try:

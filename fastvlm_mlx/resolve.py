@@ -2,10 +2,9 @@
 
 "nano" is the model inside the package. A folder in this package's format is used
 as it is. A PyTorch folder, or a hub id such as "apple/FastVLM-0.5B", is converted
-once into a cache folder, under a name that changes with its files.
+once into a cache folder, and again when its contents have changed.
 """
 
-import hashlib
 import importlib
 import logging
 import os
@@ -13,15 +12,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .config import FORMAT_VERSION, STAMP, FastVLMConfig
+from .caches.model_cache import ModelCache
+from .config import STAMP, FastVLMConfig
 from .errors import CheckpointError, FastVLMError, quoted
 from .model_folder import CONFIG_FILE, ModelFolder, read_json
 from .paths import expanded
 
 EMBEDDED = "nano"
-
-CACHE_VARIABLE = "FASTVLM_MLX_CACHE"
-"""Environment variable that moves the cache folder."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -86,32 +83,21 @@ def download(
     return folder
 
 
-def cache_folder() -> Path:
-    """Where converted models are kept; FASTVLM_MLX_CACHE moves it."""
-    stated = os.environ.get(CACHE_VARIABLE)
-    base = stated or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        folder = Path(base).expanduser()
-    except RuntimeError:  # a user without a home, as in some containers
-        raise CheckpointError(
-            f"{base} does not exist; set {CACHE_VARIABLE} to a folder for models."
-        ) from None
-    return folder if stated else folder / "fastvlm-mlx"
-
-
 def _converted(folder: Path, name: str) -> ModelFolder:
     config = folder / CONFIG_FILE
     values = read_json(config) if config.is_file() else {}
     if STAMP in values:
         return ModelFolder(folder, FastVLMConfig.from_dict(values))
-    safe_name = re.sub(r"[^\w.-]+", "--", name).strip("-") or "model"
-    target = cache_folder() / f"{safe_name}-{_fingerprint(folder)}"
-    if target.is_dir():
-        return ModelFolder.read(target)
-    _log.info("Converting %s once into %s.", name, target)
-    _convert(folder, target, name)
+    cache = ModelCache()
+    target = cache.place_of(folder, name)
+    known = target.is_dir()
+    if not known:
+        _log.info("Converting %s once into %s.", name, target)
+        _convert(folder, target, name)
     found = ModelFolder.read(target)
-    _show_license(found)
+    if not known:
+        _show_license(found)
+    cache.note_use(target, folder)
     return found
 
 
@@ -136,13 +122,3 @@ def _show_license(model: ModelFolder) -> None:
         "see LICENSE and NOTICE" if has_text else "see NOTICE",
         model.path,
     )
-
-
-def _fingerprint(folder: Path) -> str:
-    """Changes with a file of the folder or the format, without reading the weights."""
-    digest = hashlib.sha256(f"{FORMAT_VERSION} {folder.resolve()}".encode())
-    for file in sorted(folder.iterdir()):
-        if file.is_file():
-            status = file.stat()
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]

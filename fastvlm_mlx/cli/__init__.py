@@ -22,6 +22,7 @@ from . import (
     evaluate,
     generate,
     inspect,
+    models,
     plan,
     quality,
 )
@@ -29,7 +30,7 @@ from .terminal import INTERRUPTED, OK, reader_left, report, say
 
 VERBS = (
     *(generate, chat, batch),
-    *(convert, inspect, quality),
+    *(convert, inspect, quality, models),
     *(evaluate, plan, doctor, benchmark),
 )
 
