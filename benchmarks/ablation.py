@@ -13,9 +13,9 @@ import sys
 
 import mlx.nn as nn
 
-from benchmarks.geometry import packed_language_model
-from benchmarks.harness import Job, report, time_in_turn
-from benchmarks.parts import prefill_job
+from benchmarks.measuring.geometry import packed_language_model
+from benchmarks.measuring.harness import Job, report, time_in_turn
+from benchmarks.measuring.parts import prefill_job
 from fastvlm_mlx.device.backend import mx, pick_dtype
 from fastvlm_mlx.model import language
 from fastvlm_mlx.model.dequantize import dequantize, unpack_on_the_way
@@ -24,8 +24,8 @@ from fastvlm_mlx.model.fused_projections import join_projections
 ENCODE = """
 import json, sys
 from benchmarks.encode import our_job
-from benchmarks.geometry import random_tower
-from benchmarks.harness import time_in_turn
+from benchmarks.measuring.geometry import random_tower
+from benchmarks.measuring.harness import time_in_turn
 side, runs = map(int, sys.argv[1:])
 times = time_in_turn({"job": our_job(random_tower(), side)}, runs)
 print(json.dumps(times["job"]))

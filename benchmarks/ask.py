@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import report
+from benchmarks.measuring.harness import report
 from fastvlm_mlx import FastVLM
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, TextConfig
 from fastvlm_mlx.device.backend import mx, pick_dtype

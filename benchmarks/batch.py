@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import Job, report, time_in_turn
+from benchmarks.measuring.harness import Job, report, time_in_turn
 from fastvlm_mlx import FastVLM, Request, load
 
 QUESTIONS = (

@@ -20,7 +20,7 @@ from pathlib import Path
 from mlx.utils import tree_flatten
 
 import fastvlm_mlx
-from benchmarks.harness import report
+from benchmarks.measuring.harness import report
 from convert.mlx_vlm import as_mlx_vlm
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, TextConfig
 from fastvlm_mlx.device.backend import mx

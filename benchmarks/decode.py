@@ -6,13 +6,13 @@ By the context that a token sees, by bits, and by the form the weights are kept 
 
 import argparse
 
-from benchmarks.geometry import (
+from benchmarks.measuring.geometry import (
     LANGUAGE_MODELS,
     packed_language_model,
     random_language_model,
 )
-from benchmarks.harness import report, time_in_turn
-from benchmarks.parts import decode_job
+from benchmarks.measuring.harness import report, time_in_turn
+from benchmarks.measuring.parts import decode_job
 
 TOKENS = 8
 

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Callable
 from unittest import mock
 
-from benchmarks.harness import Job, report, time_in_turn
+from benchmarks.measuring.harness import Job, report, time_in_turn
 from fastvlm_mlx.config import FASTVITHD
 from fastvlm_mlx.device.backend import mx, pick_dtype
 from fastvlm_mlx.model.vision import FastViTHD

@@ -9,7 +9,7 @@ import argparse
 import gc
 from dataclasses import dataclass, replace
 
-from benchmarks.harness import report
+from benchmarks.measuring.harness import report
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, QuantizationConfig
 from fastvlm_mlx.device.backend import mx, pick_dtype
 from fastvlm_mlx.device.memory import memory_size

@@ -19,9 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.encode import our_job, torch_job
-from benchmarks.geometry import LANGUAGE_MODELS, random_language_model, random_tower
-from benchmarks.harness import report
-from benchmarks.parts import (
+from benchmarks.measuring.geometry import (
+    LANGUAGE_MODELS,
+    random_language_model,
+    random_tower,
+)
+from benchmarks.measuring.harness import report
+from benchmarks.measuring.parts import (
     PREFIX,
     SUFFIX,
     Answerer,
@@ -32,7 +36,7 @@ from benchmarks.parts import (
 from fastvlm_mlx.device import blas
 from fastvlm_mlx.device.backend import current, mx, pick_dtype
 
-PROCESS = Path(__file__).with_name("peer_process.py")
+PROCESS = Path(__file__).parent / "measuring" / "peer_process.py"
 TASKS = ("encode", "prefill", "decode", "first_token")
 
 Timed = Callable[[], float]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from benchmarks.harness import report, time_in_turn
+from benchmarks.measuring.harness import report, time_in_turn
 from fastvlm_mlx.config import IMAGE_MODES, ImageMode
 from fastvlm_mlx.images.decode import open_image
 from fastvlm_mlx.images.resize import Pixels, prepare

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.curve.drawing import draw_curve
-from benchmarks.drawable import require_matplotlib
+from benchmarks.measuring.drawable import require_matplotlib
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
 WIDE = 20

@@ -7,9 +7,9 @@ Random weights of the true geometry; one warm-up, then medians.
 import argparse
 import statistics
 
-from benchmarks.geometry import LANGUAGE_MODELS
-from benchmarks.harness import report
-from benchmarks.parts import Answerer, draw_picture
+from benchmarks.measuring.geometry import LANGUAGE_MODELS
+from benchmarks.measuring.harness import report
+from benchmarks.measuring.parts import Answerer, draw_picture
 
 
 def measure(answerer: Answerer, side: int, runs: int) -> dict[str, float]:

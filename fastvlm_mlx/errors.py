@@ -29,10 +29,15 @@ def quoted(value: object) -> str:
 
     What a message repeats may be a picture in base64, or a whole file.
     """
-    text = repr(value)
-    if len(text) <= LONGEST_QUOTE:
+    return shortened(repr(value))
+
+
+def shortened(text: object, longest: int = LONGEST_QUOTE) -> str:
+    """A name or path as it is, or its beginning and end if it is long."""
+    text = str(text)
+    if len(text) <= longest:
         return text
-    half = (LONGEST_QUOTE - 1) // 2
+    half = (longest - 1) // 2
     return f"{text[:half]}…{text[-half:]}"
 
 

@@ -1,44 +1,33 @@
-"""Jobs on disk: requests from a JSONL file or from pictures, answers to a JSONL file.
+"""Jobs on disk: requests from a JSONL file or from images, answers to a JSONL file.
 
-A job may be ended at any moment, by kill -9 or by the mains, and started again: every
-answer is one line, on the disk before the next one is written, and known by the
-request that it answers. What is there is not asked again; a line that was cut off is.
+A job may be ended at any moment and started again; see answer_file.py.
 """
 
 import glob
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from .atomic_file import Lock, lock
-from .errors import FastVLMError, JobError, WriteError
+from .answer_file import AnswerFile, JobLine
+from .errors import FastVLMError, JobError, quoted, shortened
 from .fastvlm import FastVLM
-from .request import Outcome, Request
+from .images.formats import SUFFIXES
+from .images.sources import is_url
+from .paths import expanded
+from .request import Request
 from .timings import Progress, unreported
-
-PICTURE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .heic .heif .jp2 .jpeg .jpg .png .tif .tiff .webp".split()
-)
-"""Names that a folder's pictures end with."""
 
 _MOST_COMPLAINTS = 5
 
-_FIRST_BYTES = b'{"id": '
-"""How every line of answers begins: a cut-off line is known by it."""
+_LONGEST_COMPLAINT = 300
 
-
-@dataclass(frozen=True)
-class Task:
-    """A request of a job."""
-
-    id: str | int
-    arguments: Mapping[str, Any]  # of Request
-    digest: str  # of what decides the answer
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", re.IGNORECASE)
+"""What is no path, though a file's images may be it."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +37,13 @@ class JobReport:
     lines: int
     failed: int  # of them, with an error
     found: int  # of them, from earlier runs
+    failed_ids: tuple[str | int, ...] = field(default=(), compare=False)
+    left_out: tuple[str, ...] = ()  # what folders hold besides images
 
 
-def tasks_from_jsonl(path: Path, defaults: Mapping[str, Any], model: str) -> list[Task]:
+def tasks_from_jsonl(
+    path: Path, defaults: Mapping[str, Any], model: str
+) -> list[JobLine]:
     """Read and check the requests of a job, one JSON object per line.
 
     Args:
@@ -61,7 +54,7 @@ def tasks_from_jsonl(path: Path, defaults: Mapping[str, Any], model: str) -> lis
     Raises:
         JobError: names the lines that are no requests, and why.
     """
-    tasks: dict[str | int, Task] = {}
+    tasks: dict[str | int, JobLine] = {}
     lines: dict[str | int, int] = {}
     complaints = []
     for number, line in _numbered_lines(path):
@@ -69,12 +62,13 @@ def tasks_from_jsonl(path: Path, defaults: Mapping[str, Any], model: str) -> lis
             task = _task(_object(line), number, defaults, model)
             if task.id in tasks:
                 raise JobError(
-                    f"the id {task.id!r} is that of line {lines[task.id]}; "
+                    f"the id {quoted(task.id)} is that of line {lines[task.id]}; "
                     "expected one of its own, or none"
                 )
             Request.of(task.arguments)
         except FastVLMError as error:
-            complaints.append(f"line {number}: {str(error).rstrip('.')}")
+            why = shortened(str(error).rstrip("."), _LONGEST_COMPLAINT)
+            complaints.append(f"line {number}: {why}")
         else:
             tasks[task.id], lines[task.id] = task, number
     if complaints:
@@ -86,11 +80,13 @@ def tasks_from_jsonl(path: Path, defaults: Mapping[str, Any], model: str) -> lis
 
 def tasks_from_pictures(
     patterns: Sequence[str], defaults: Mapping[str, Any], model: str
-) -> list[Task]:
+) -> list[JobLine]:
     """One question about each of many pictures; a picture's path is its id.
 
     Args:
-        patterns: files, folders, and patterns such as "photos/**/*.jpg".
+        patterns: files, folders, and patterns such as "photos/**/*.jpg". Of a folder
+            all files are taken whose names end as those of images do, but hidden ones
+            and those of folders in it; `left_out` lists the others.
         defaults: the arguments of Request, pictures left out.
 
     Raises:
@@ -101,23 +97,35 @@ def tasks_from_pictures(
     tasks = []
     for path in paths:
         arguments = {**defaults, "images": [path]}
-        tasks.append(Task(path, arguments, _digest(arguments, model)))
+        tasks.append(JobLine(path, arguments, _digest(arguments, model)))
     Request.of(tasks[0].arguments)  # they differ in their picture only
     return tasks
 
 
+def left_out(patterns: Sequence[str]) -> list[str]:
+    """What lies in the folders of `tasks_from_pictures` and is asked nothing about.
+
+    Returns:
+        Paths, those of folders with a "/" at their end; hidden ones are among them.
+    """
+    paths = (path for pattern in patterns for path in _not_matched(pattern))
+    return [*dict.fromkeys(paths)]
+
+
 def run_job(
     load: Callable[[], FastVLM],
-    tasks: Sequence[Task],
+    tasks: Sequence[JobLine],
     output: Path,
     *,
     batch_size: int,
     progress: Progress = unreported,
+    left_out: Sequence[str] = (),
 ) -> JobReport:
     """Answer what has no line in `output` yet, a line each, in the order of finishing.
 
     Args:
         load: called only if there is something to answer.
+        left_out: for the report.
 
     Raises:
         JobError: `output` belongs to another job, or to a run that is going on.
@@ -133,83 +141,8 @@ def run_job(
             for outcome in outcomes:
                 answers.append(todo[outcome.index], outcome)
                 progress(len(answers.done), len(tasks))
-        return JobReport(len(answers.done), answers.failed, found)
-
-
-class AnswerFile:
-    """The lines that are done; each is on the disk when `append` returns.
-
-    Raises:
-        JobError, WriteError: as `run_job`.
-    """
-
-    def __init__(self, path: Path, tasks: Iterable[Task]) -> None:
-        self._path = path
-        self._digests = {task.id: task.digest for task in tasks}
-        self.done: set[str | int] = set()
-        self.failed = 0
-        self._file = _open_for_appending(path)
-        try:
-            _lock(self._file, path)
-            self._read_back()
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let another run have the file."""
-        os.close(self._file)
-
-    def append(self, task: Task, outcome: Outcome) -> None:
-        """Write one line and wait until the disk has it."""
-        line = json.dumps(_line(task, outcome), ensure_ascii=False) + "\n"
-        try:
-            # an id may hold half a character; JSON can say it with a backslash
-            _write_all(self._file, line.encode("utf-8", "backslashreplace"))
-            os.fsync(self._file)
-        except OSError as error:
-            raise _not_writable(self._path, error) from None
-        self.done.add(task.id)
-        self.failed += outcome.error is not None
-
-    def _read_back(self) -> None:
-        """Learn what is done, and cut off a line that was not finished."""
-        with open(os.dup(self._file), "rb") as file:
-            whole = 0
-            for number, line in enumerate(file, 1):
-                if line.endswith(b"\n"):
-                    self._learn(number, line)
-                    whole += len(line)
-                elif not _is_beginning(line):
-                    raise self._foreign(number, "it is no answer")
-        if whole < os.fstat(self._file).st_size:
-            os.ftruncate(self._file, whole)
-
-    def _learn(self, number: int, line: bytes) -> None:
-        found = _answered(line)
-        if found is None:
-            raise self._foreign(number, "it is no answer")
-        id_, digest, failed = found
-        if id_ not in self._digests:
-            raise self._foreign(number, f"there is no request {id_!r}")
-        if self._digests[id_] != digest:
-            raise self._foreign(number, f"request {id_!r} is now another one")
-        if id_ in self.done:
-            raise self._foreign(number, f"request {id_!r} is answered twice")
-        self.done.add(id_)
-        self.failed += failed
-
-    def _foreign(self, number: int, why: str) -> JobError:
-        return JobError(
-            f"{self._path} belongs to another job: line {number}: {why}. Use the same "
-            "input, options and model as before, or write to a new file."
-        )
+        failed = tuple(answers.failed)
+        return JobReport(len(answers.done), len(failed), found, failed, tuple(left_out))
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -237,25 +170,42 @@ def _object(line: bytes) -> dict[str, Any]:
 
 def _task(
     given: dict[str, Any], number: int, defaults: Mapping[str, Any], model: str
-) -> Task:
+) -> JobLine:
     id_ = given.pop("id", number)
     if isinstance(id_, bool) or not isinstance(id_, str | int):
-        raise JobError(f"id is {id_!r}; expected a text or a whole number")
+        raise JobError(f"id is {quoted(id_)}; expected a text or a whole number")
     arguments = {**defaults, **given}
-    images = arguments.get("images")
-    images = [images] if isinstance(images, str) else images or []
-    if not isinstance(images, list) or not all(isinstance(i, str) for i in images):
-        raise JobError(f"images is {images!r}; expected a path or a list of paths")
+    images = arguments.get("images", [])
+    images = [images] if isinstance(images, str) else images
+    if not isinstance(images, list) or not all(
+        i and isinstance(i, str) for i in images
+    ):
+        raise JobError(
+            f"images is {quoted(images)}; expected a path or a list of paths, or no "
+            "images for text alone"
+        )
     arguments["images"] = images
-    return Task(id_, arguments, _digest(arguments, model))
+    return JobLine(id_, arguments, _digest(arguments, model))
 
 
-def _beside(path: Path, task: Task) -> Task:
-    """The same task, its pictures' paths read from the folder of the job's file."""
-    images = [
-        str(path.parent / os.path.expanduser(i)) for i in task.arguments["images"]
-    ]
-    return Task(task.id, {**task.arguments, "images": images}, task.digest)
+def _beside(path: Path, task: JobLine) -> JobLine:
+    """The same line, its images' paths read from the folder of the job's file."""
+    images = [_from_folder(str(path.parent), i) for i in task.arguments["images"]]
+    return JobLine(task.id, {**task.arguments, "images": images}, task.digest)
+
+
+def _from_folder(folder: str, image: str) -> str:
+    if is_url(image):
+        return image
+    if image.startswith("~"):
+        return str(expanded(image))
+    return _plain_path(os.path.join(folder, image))
+
+
+def _plain_path(text: str) -> str:
+    """As pathlib writes it; a "~" that is no home folder keeps its "./"."""
+    path = str(Path(text))
+    return f"./{path}" if path.startswith("~") else path
 
 
 def _digest(arguments: Mapping[str, Any], model: str) -> str:
@@ -270,85 +220,39 @@ def _complaint(path: Path, complaints: list[str]) -> str:
 
 
 def _matches(pattern: str) -> list[str]:
-    path = Path(os.path.expanduser(pattern))
-    if path.is_dir():
-        names = sorted(each for each in path.iterdir() if _looks_like_picture(each))
-        found = [str(each) for each in names]
-    elif path.exists():
-        found = [str(path)]
+    path = _plain_path(os.path.expanduser(pattern))
+    if os.path.isdir(path):
+        found = [each for each in _listed(path) if _looks_like_image(each)]
+    elif os.path.exists(path):
+        found = [path]
     else:
-        names_found = sorted(glob.glob(str(path), recursive=True))
+        names_found = sorted(glob.glob(path, recursive=True))
         found = [each for each in names_found if os.path.isfile(each)]
     if not found:
-        raise JobError(f"{pattern} holds no picture; expected files, or a folder.")
+        raise JobError(
+            f"{shortened(pattern)} holds no image; expected files, or a folder."
+        )
     return found
 
 
-def _looks_like_picture(path: Path) -> bool:
-    hidden = path.name.startswith(".")  # such as what macOS leaves beside a file
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and not hidden
+def _not_matched(pattern: str) -> list[str]:
+    path = _plain_path(os.path.expanduser(pattern))
+    if os.path.isdir(path):
+        found = [each for each in _listed(path) if not _looks_like_image(each)]
+    elif os.path.exists(path):
+        found = []
+    else:
+        names_found = sorted(glob.glob(path, recursive=True))
+        found = [each for each in names_found if not os.path.isfile(each)]
+    return [f"{each.rstrip('/')}/" if os.path.isdir(each) else each for each in found]
 
 
-def _open_for_appending(path: Path) -> int:
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError as error:
-        raise _not_writable(path, error) from None
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise WriteError(f"{path} is not a plain file; answers need one.")
-    return file
+def _listed(folder: str) -> list[str]:
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder))
 
 
-def _lock(file: int, path: Path) -> None:
-    """Keep other runs out, where the file system can do that."""
-    try:
-        held = lock(file) is Lock.HELD
-    except OSError as error:
-        raise _not_writable(path, error) from None
-    if held:
-        raise JobError(f"{path} is being written by another run; wait for its end.")
-
-
-def _write_all(file: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(file, data) :]
-
-
-def _not_writable(path: Path, error: OSError) -> WriteError:
-    return WriteError(f"{path} cannot be written: {error.strerror or error}.")
-
-
-def _line(task: Task, outcome: Outcome) -> dict[str, Any]:
-    known = {"id": task.id, "request": task.digest}
-    result = outcome.result
-    if result is None:
-        kind = type(outcome.error).__name__
-        return {**known, "error": str(outcome.error), "error_type": kind}
-    return {
-        **known,
-        "text": result.text,
-        "finish_reason": result.finish_reason,
-        "stop": result.stop,
-        "prompt_tokens": result.prompt_tokens,
-        "image_tokens": result.image_tokens,
-        "images": [asdict(image) for image in result.images],
-        "outside_training": result.outside_training,
-        "tokens": len(result.token_ids),
-    }
-
-
-def _answered(line: bytes) -> tuple[str | int, str, bool] | None:
-    """Whose answer a line is, its digest, and whether it is an error."""
-    try:
-        found = json.loads(line)
-        id_, digest = found["id"], found["request"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    known = isinstance(id_, str | int) and not isinstance(id_, bool)
-    return (id_, str(digest), "error" in found) if known else None
-
-
-def _is_beginning(line: bytes) -> bool:
-    length = min(len(line), len(_FIRST_BYTES))
-    return line[:length] == _FIRST_BYTES[:length]
+def _looks_like_image(path: str) -> bool:
+    """By its name. What macOS leaves beside a file is hidden, and named like it."""
+    name = os.path.basename(path)
+    known = os.path.splitext(name)[1].lower() in SUFFIXES
+    return known and not name.startswith(".") and os.path.isfile(path)

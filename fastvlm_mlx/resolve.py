@@ -20,6 +20,18 @@ from .paths import expanded
 
 EMBEDDED = "nano"
 
+REPOSITORIES = {
+    "0.5b": "apple/FastVLM-0.5B",
+    "1.5b": "apple/FastVLM-1.5B",
+    "7b": "apple/FastVLM-7B",
+}
+"""Where Apple publishes its sizes (https://huggingface.co/apple)."""
+
+SHORT_NAMES = (EMBEDDED, *REPOSITORIES, *(f"{size}-4bit" for size in REPOSITORIES))
+"""What is worth suggesting; other bits may be said as well."""
+
+_SHORT = re.compile(r"(0\.5b|1\.5b|7b)(?:-([234568])bit)?", re.IGNORECASE)
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 _log = logging.getLogger(__name__)
@@ -36,7 +48,9 @@ def find_model(
     """Find the converted folder of a model, converting it on first use.
 
     Args:
-        model: "nano", a folder, a hub id, or what this function returned.
+        model: "nano", a folder, a hub id, or a short name of Apple's models such as
+            "0.5b", or "0.5b-4bit" to quantize it as well; a folder comes first. Or what
+            this function returned.
         revision: branch, tag or commit of a hub id.
 
     Raises:
@@ -51,15 +65,27 @@ def find_model(
     if os.path.isdir(folder):  # unlike Path's, never raises
         return _converted(folder, name=folder.resolve().name)
     if os.path.exists(folder):
+        raise CheckpointError(f"{quoted(model)} is a file; expected a model folder.")
+    name, bits = published_model(str(model)) or (str(model), None)
+    if not is_hub_id(name):
         raise CheckpointError(
-            f"{quoted(str(model))} is a file; expected a model folder."
+            f"{quoted(model)} is not a folder here; expected {EMBEDDED!r}, a model "
+            'folder, or a hub id such as "apple/FastVLM-0.5B", for short 0.5b.'
         )
-    if not is_hub_id(str(model)):
-        raise CheckpointError(
-            f"{quoted(str(model))} is not a folder here; expected {EMBEDDED!r}, a "
-            'model folder, or a hub id such as "apple/FastVLM-0.5B".'
-        )
-    return _converted(download(str(model), revision), name=str(model))
+    return _converted(download(name, revision), name, bits)
+
+
+def published_model(name: str) -> tuple[str, int | None] | None:
+    """The hub id that a short name means, and the bits to quantize its language model
+    to; None if it is no short name.
+
+    >>> published_model("0.5b-4bit")
+    ('apple/FastVLM-0.5B', 4)
+    """
+    found = _SHORT.fullmatch(name)
+    if found is None:
+        return None
+    return REPOSITORIES[found[1].lower()], int(found[2]) if found[2] else None
 
 
 def is_hub_id(name: str) -> bool:
@@ -83,17 +109,17 @@ def download(
     return folder
 
 
-def _converted(folder: Path, name: str) -> ModelFolder:
+def _converted(folder: Path, name: str, bits: int | None = None) -> ModelFolder:
     config = folder / CONFIG_FILE
     values = read_json(config) if config.is_file() else {}
     if STAMP in values:
         return ModelFolder(folder, FastVLMConfig.from_dict(values))
     cache = ModelCache()
-    target = cache.place_of(folder, name)
+    target = cache.place_of(folder, f"{name}-{bits}bit" if bits else name)
     known = target.is_dir()
     if not known:
         _log.info("Converting %s once into %s.", name, target)
-        _convert(folder, target, name)
+        _convert(folder, target, name, bits)
     found = ModelFolder.read(target)
     if not known:
         _show_license(found)
@@ -101,9 +127,14 @@ def _converted(folder: Path, name: str) -> ModelFolder:
     return found
 
 
-def _convert(folder: Path, target: Path, name: str) -> None:
+def _convert(folder: Path, target: Path, name: str, bits: int | None) -> None:
+    converter = _converter()
+    recipe = None if bits is None else converter.Recipe(bits=bits)
     try:
-        _converter().convert_checkpoint(folder, target, source_name=name)
+        # what the bits cost is judged by `quality`, not while somebody waits
+        converter.convert_checkpoint(
+            folder, target, recipe=recipe, source_name=name, quality_samples=0
+        )
     except FastVLMError:
         if not target.is_dir():  # else another process was faster, which is as good
             raise

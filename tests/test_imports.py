@@ -4,6 +4,7 @@ Read from the source, so that imports inside functions and for type checkers cou
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -21,24 +22,25 @@ CODE = ("fastvlm_mlx", "convert", "benchmarks", "tests")
 PACKAGES = {
     "errors": "",
     "version": "",
-    "paths": "",
+    "paths": "errors",
     "timings": "",
     "field_checks": "errors",
     "config": "errors field_checks",
     "model_folder": "errors config",
     "options": "errors config",
-    "device": "errors config",
+    "device": "errors version config",
     "atomic_file": "errors device",
     "model": "errors config device",
     "text": "errors config model_folder",
     "caches": "errors paths config model_folder version device atomic_file model",
-    "images": "errors timings config options device model caches",
+    "images": "errors timings paths config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
     "resolve": "errors paths config model_folder caches",
     "weights": "errors config model_folder device model",
     "chat_file": "errors device atomic_file images",
     "request": "errors options text images generation",
+    "answer_file": "errors atomic_file request",
     "scheduling": "timings device model planning caches images generation",
     "engine": (
         "errors timings config options device model text planning caches images "
@@ -50,14 +52,17 @@ PACKAGES = {
         "config model_folder options device model text planning caches generation "
         "resolve weights request engine chat batch"
     ),
-    "jobs": "errors timings atomic_file request fastvlm",
+    "jobs": "errors paths timings answer_file images request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors timings options atomic_file request jobs fastvlm",
-    "cli": (
-        "door errors config model_folder options device model planning caches images "
-        "generation resolve weights batch fastvlm jobs evaluate"
+    "evaluate": (
+        "errors paths timings options atomic_file answer_file images request jobs "
+        "fastvlm"
     ),
-    "__main__": "cli",
+    "cli": (
+        "door errors paths config model_folder options device model "
+        "planning caches images generation resolve weights answer_file batch fastvlm "
+        "jobs evaluate"
+    ),
 }
 
 # What the converter may import of the runtime: all of it the first row, and the modules
@@ -78,6 +83,7 @@ OTHERS = {
     "jinja2": "text",
     "lmms_eval": "evaluate.lmms_model evaluate.lmms_plugin",
     "mlx.core": "device.backend",
+    "pi_heif": "images.formats.heif",
     "mlx.nn": "model weights caches.model_digest planning.geometry convert.calibrate",
     "mlx.utils": (
         "model weights caches.model_digest planning.geometry "
@@ -104,11 +110,13 @@ NEVER = {
 }
 
 MOST_ROWS = 30
+MOST_MODULES = 25
 
 TORCH = {"torch", "torchvision", "timm", "transformers"}
 TORCH_FOLDERS = (
     "benchmarks/nano",
     "benchmarks/encode.py",  # times torch beside ours, where it is installed
+    "tests/nano/train",
     "tests/parity",
     "tests/goldens",
 )
@@ -170,7 +178,7 @@ def own(file: Path, package: str = "fastvlm_mlx") -> set[str]:
 
 def room(module: str) -> str:
     """The package that a module of the runtime is in, or its own name at the top."""
-    return module.partition(".")[0]
+    return "cli" if module == "__main__" else module.partition(".")[0]
 
 
 def reached(module: str) -> set[str]:
@@ -226,6 +234,30 @@ def test_there_are_no_cycles() -> None:
                 break
             left = {m: found - free for m, found in left.items() if m not in free}
     assert not faults
+
+
+def packages() -> set[str]:
+    """Folders with code, of what ships and of the benchmarks, relative to the root."""
+    files = [file for name in CODE[:3] for file in (ROOT / name).rglob("*.py")]
+    return {file.parent.relative_to(ROOT).as_posix() for file in files}
+
+
+def test_no_folder_is_crowded() -> None:
+    counts = {each: len([*(ROOT / each).glob("*.py")]) for each in packages()}
+    assert not {each: n for each, n in counts.items() if n > MOST_MODULES}
+
+
+def test_the_architecture_lists_the_packages() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `([\w/]+)/` \|", text, re.MULTILINE)) - {"tests"}
+    assert listed == {each for each in packages() if _is_listed(each)}
+
+
+def _is_listed(package: str) -> bool:
+    """All that ships; of the benchmarks the first folders that are programs."""
+    if package.startswith("benchmarks/"):
+        return package.count("/") == 1 and package != "benchmarks/measuring"
+    return True
 
 
 def test_convert_imports_of_the_runtime() -> None:
@@ -323,6 +355,16 @@ def test_torch_stays_in_its_rooms() -> None:
             if found & TORCH and not path.startswith(TORCH_FOLDERS):
                 faults.append(path)
     assert not faults
+
+
+def test_programs_and_what_they_measure_with_are_apart() -> None:
+    """Every module of `benchmarks` can be started, none of `measuring` imports one."""
+    folder = ROOT / "benchmarks"
+    programs = {file.stem for file in folder.glob("*.py")} - {"__init__"}
+    texts = {name: (folder / f"{name}.py").read_text() for name in programs}
+    assert not [n for n, text in texts.items() if '__name__ == "__main__"' not in text]
+    files = (folder / "measuring").glob("*.py")
+    assert not [file.name for file in files if own(file, "benchmarks") & programs]
 
 
 def test_every_module_has_a_name_that_says_something() -> None:

@@ -12,10 +12,10 @@ import pytest
 import fastvlm_mlx
 from fastvlm_mlx import resolve as resolve_module
 from fastvlm_mlx.caches import model_cache
-from fastvlm_mlx.caches.model_cache import CACHE_VARIABLE, cache_folder
 from fastvlm_mlx.cli import main
 from fastvlm_mlx.errors import CheckpointError, ConfigError
 from fastvlm_mlx.model_folder import is_converted, load_config
+from fastvlm_mlx.paths import CACHE_VARIABLE, cache_folder
 from fastvlm_mlx.resolve import find_model, resolve
 from tests.convert.folders import edit_json
 from tests.opened_files import opened_files

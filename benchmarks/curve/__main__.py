@@ -14,8 +14,8 @@ from benchmarks.curve.drawing import draw_curve
 from benchmarks.curve.latency import first_token_seconds
 from benchmarks.curve.pareto import Point, pareto_front
 from benchmarks.curve.setting import Setting
-from benchmarks.drawable import require_matplotlib
-from benchmarks.harness import machine, report
+from benchmarks.measuring.drawable import require_matplotlib
+from benchmarks.measuring.harness import machine, report
 from fastvlm_mlx import load
 
 

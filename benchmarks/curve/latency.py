@@ -7,7 +7,7 @@ the file is left out, since it depends on the file. Tiles are encoded one after 
 from collections.abc import Sequence
 
 from benchmarks.curve.setting import Setting
-from benchmarks.harness import Job, time_in_turn
+from benchmarks.measuring.harness import Job, time_in_turn
 from fastvlm_mlx import FastVLM
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.fastvlm import FastVLMModel

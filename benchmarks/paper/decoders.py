@@ -46,17 +46,3 @@ DECODERS: dict[str, TextConfig] = {
     "Llama-3-8B": _llama(4096, 32, 14336, 32, 8, vocab_size=128256),
     "MobileLLaMA-1.4B": _llama(2048, 24, 5632, 16, 16, vocab_size=32000),
 }
-
-
-def count_decoder(config: TextConfig) -> int:
-    """Parameters of the whole language model, counted from its sizes."""
-    width = config.hidden_size
-    head_dim = width // config.num_attention_heads
-    kv_width = config.num_key_value_heads * head_dim
-    attention = 2 * width * width + 2 * width * kv_width
-    if config.model_type == "qwen2":
-        attention += width + 2 * kv_width  # biases of q, k and v
-    layer = attention + 3 * width * config.intermediate_size + 2 * width
-    embedding = config.vocab_size * width
-    tables = embedding if config.tie_word_embeddings else 2 * embedding
-    return config.num_hidden_layers * layer + width + tables

@@ -5,10 +5,10 @@ Tiles are encoded one after another, as the paper counts them, so one is measure
 
 import mlx.nn as nn
 
-from benchmarks.encoders.catalogue import ENCODERS
-from benchmarks.encoders.random_weights import randomize
-from benchmarks.encoders.vit import VisionTransformer
 from benchmarks.paper.effort import Effort
+from benchmarks.paper.encoders.catalogue import ENCODERS
+from benchmarks.paper.encoders.random_weights import randomize
+from benchmarks.paper.encoders.vit import VisionTransformer
 from fastvlm_mlx.device.backend import mx, pick_dtype
 
 

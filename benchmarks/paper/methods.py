@@ -2,13 +2,14 @@
 
 `latency` is the paper's own measurement (arXiv 2412.13303, table 10; FastViT's encoder:
 table 1): a MacBook Pro with M1 Max, the encoder in Core ML on the neural engine, the
-prefill of the visual tokens in MLX in float16. Token reductions have no latency there.
+prefill of the visual tokens in MLX in float16. Token reductions have no latency there,
+nor do the systems that its related work names.
 """
 
 from dataclasses import dataclass
 
-from benchmarks.encoders.catalogue import ENCODERS
 from benchmarks.paper.decoders import DECODERS
+from benchmarks.paper.encoders.catalogue import ENCODERS
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,36 @@ OF_OTHERS = (
         "C-Abstractor",
         "FastVLM Qwen2-1.5B 768",
     ),
+    Method(  # 32 queries; arXiv 2304.10592
+        "MiniGPT-4 7B",
+        (View("ViT-g/14", 224),),
+        "Vicuna-7B",
+        "Q-Former",
+        "FastVLM Vicuna-7B 512",
+        kept=32,
+    ),
+    Method(  # 64 queries, and LLaMA-7B, which has Vicuna's sizes; arXiv 2304.14178
+        "mPLUG-Owl 7B",
+        (View("ViT-L/14", 224),),
+        "Vicuna-7B",
+        "abstractor",
+        "FastVLM Vicuna-7B 512",
+        kept=64,
+    ),
+    Method(  # folds 2x2 tokens into one
+        "InternVL2-1B 448",
+        (View("InternViT-300M", 448, stride=28),),
+        "Qwen2-0.5B",
+        "folding MLP",
+        FASTVLM_05,
+    ),
+    Method(  # what its tiling makes of 1024x1024: 3x3 tiles and an overview
+        "InternVL2-1B 3x3 tiles",
+        (View("InternViT-300M", 448, count=10, stride=28),),
+        "Qwen2-0.5B",
+        "folding MLP",
+        FASTVLM_05,
+    ),
     _llava(  # ConvLLaVA's fifth stage halves once more; the paper counts four stages
         "ConvLLaVA 768",
         "ConvNeXt-L",
@@ -241,6 +272,14 @@ OF_REDUCTION = (
     _pruned("VisionZip", 192, 768),
     _pruned("Matryoshka MQT", 256, 1024),
 )
+
+ENCODERS_ALONE = (
+    View("ViT-g/14", 224),
+    View("EVA-02-L/14", 336),
+    View("ViT-H/14", 378),
+    View("InternViT-300M", 448),
+)
+"""Named by the paper among its rivals' encoders, each at the side it was trained at."""
 
 METHODS: dict[str, Method] = {
     method.name: method for method in (*OF_FASTVLM, *OF_OTHERS, *OF_REDUCTION)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import mlx.nn as nn
 
-from benchmarks.encoders.random_weights import randomize
 from benchmarks.paper.effort import Effort
+from benchmarks.paper.encoders.random_weights import randomize
 from fastvlm_mlx.config import TextConfig
 from fastvlm_mlx.device.backend import mx, pick_dtype
 from fastvlm_mlx.model.language import (

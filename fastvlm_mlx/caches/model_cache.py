@@ -30,10 +30,7 @@ from ..model_folder import (
     read_json,
     read_weight_map,
 )
-from ..paths import expanded
-
-CACHE_VARIABLE = "FASTVLM_MLX_CACHE"
-"""Environment variable that moves the cache folder."""
+from ..paths import KERNELS, cache_folder
 
 NOTES = "sources.json"
 
@@ -67,22 +64,7 @@ class CacheContents:
     copies: tuple[ModelCopy, ...]  # those used last first
     unfinished: tuple[Path, ...]  # left by conversions that were killed, or under way
     others: tuple[Path, ...]  # not made here
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept; FASTVLM_MLX_CACHE moves it.
-
-    Raises:
-        CheckpointError: it is in a home folder, and the user has none.
-    """
-    stated = os.environ.get(CACHE_VARIABLE)
-    base = stated or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = expanded(base)
-    if base.startswith("~") and os.path.expanduser(base) == base:
-        raise CheckpointError(  # a user without a home, as in some containers
-            f"{base} does not exist; set {CACHE_VARIABLE} to a folder for models."
-        )
-    return folder if stated else folder / "fastvlm-mlx"
+    kernels: int  # bytes of kernels that MLX compiled
 
 
 class ModelCache:
@@ -129,10 +111,16 @@ class ModelCache:
                 copies.append(copy)
             elif is_temporary(path.name) or is_temporary(path.name, "old"):
                 unfinished.append(path)
-            elif path.name != NOTES:
+            elif path.name not in (NOTES, KERNELS):
                 others.append(path)
         copies.sort(key=lambda copy: copy.last_used, reverse=True)
-        return CacheContents(tuple(copies), tuple(unfinished), tuple(others))
+        kernels = self.folder / KERNELS
+        return CacheContents(
+            tuple(copies),
+            tuple(unfinished),
+            tuple(others),
+            size_of(kernels) if kernels.is_dir() else 0,
+        )
 
     def is_current(self, copy: ModelCopy) -> bool | None:
         """Whether a copy's source would lead to it again; None: it is not noted.

@@ -5,11 +5,20 @@ from typing import Any, TypeAlias
 
 from ..config import GROUP_SIZES, IMAGE_MODES
 from ..errors import OptionError
+from ..paths import expanded
+from .parser import Parser
 from .terminal import say
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 
-STDIN = "-"
+
+GOES_ON = "stopped; the same command goes on"
+"""What is said at Ctrl-C by verbs that keep what is done."""
+
+
+def typed_path(text: str) -> str:
+    """A path as it was typed; no shell expands the `~` of `--out=~/x`."""
+    return str(expanded(text))
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +26,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help='a model folder, a hub id, or "nano", which is inside (default)',
+        help="a model folder, a hub id, 0.5b, 1.5b or 7b for Apple's models (0.5b-4bit "
+        'quantizes it), or "nano", which is inside (default)',
     )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument(
@@ -122,13 +132,15 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
     memory = parser.add_argument_group("memory")
     memory.add_argument(
         "--prompt-cache",
+        type=typed_path,
         metavar="FILE",
         help="take up the prompt that FILE holds, and leave this one there",
     )
     memory.add_argument(
         "--feature-cache",
+        type=typed_path,
         metavar="FOLDER",
-        help="keep encoded pictures there for the next run",
+        help="keep encoded images there for the next run",
     )
     memory.add_argument(
         "--no-cache",

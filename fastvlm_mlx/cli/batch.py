@@ -1,12 +1,15 @@
-"""`fastvlm-mlx batch`: answer a file of requests, or ask about a folder of pictures."""
+"""`fastvlm-mlx batch`: answer a file of requests, or ask about a folder of images."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import JobError
+from ..errors import JobError, shortened
+from ..paths import expanded
 from .arguments import (
+    GOES_ON,
     Verbs,
     add_batch_size,
     add_everywhere,
@@ -16,23 +19,27 @@ from .arguments import (
     add_sampling,
     chosen_options,
     model_name,
+    typed_path,
 )
-from .terminal import FAILURE, OK, ProgressBar, say
+from .terminal import FAILURE, OK, Resumed, named, say
+from .typed_images import looks_like_image
 
 if TYPE_CHECKING:
+    from ..answer_file import JobLine
     from ..fastvlm import FastVLM
-    from ..jobs import JobReport, Task
+    from ..jobs import JobReport
 
 _JSONL = (".jsonl", ".ndjson")
+_MOST_NAMED = 10
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Tell the command of this verb."""
+    """Add this verb to the command."""
     parser = verbs.add_parser(
         "batch",
-        help="answer a file of requests, or ask about many pictures",
+        help="answer a file of requests, or ask about many images",
         description=(
-            "Answer every line of a JSONL file, or ask one thing about many pictures. "
+            "Answer every line of a JSONL file, or ask one thing about many images. "
             "Each answer is a line of OUTPUT; the same command goes on where an "
             "earlier one was ended. Exit code 1 says that some lines hold an error."
         ),
@@ -42,9 +49,14 @@ def add_parser(verbs: Verbs) -> None:
         nargs="+",
         metavar="INPUT",
         help='a .jsonl file with lines such as {"prompt": "…", "images": ["a.jpg"]}; '
-        "or pictures, folders, and patterns in quotes",
+        "or images, folders, and patterns in quotes",
     )
-    parser.add_argument("output", metavar="OUTPUT", help="the .jsonl file of answers")
+    parser.add_argument(
+        "output",
+        type=typed_path,
+        metavar="OUTPUT",
+        help="the .jsonl file of answers",
+    )
     parser.add_argument(
         "--prompt", metavar="TEXT", help="the question, where a line has none"
     )
@@ -57,7 +69,7 @@ def add_parser(verbs: Verbs) -> None:
     add_looking(parser)
     add_sampling(parser)
     add_everywhere(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, when_stopped=GOES_ON)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,16 +80,22 @@ def run(arguments: argparse.Namespace) -> int:
     check_size(arguments.batch_size)
     model = model_name(arguments)
     tasks = _tasks(arguments, model)
+    others = _left_out(arguments)
+    if others and not arguments.quiet:
+        say(_named(others))
     began = time.perf_counter()
     report = run_job(
         lambda: _load(arguments, model),
         tasks,
         Path(arguments.output),
         batch_size=arguments.batch_size,
-        progress=ProgressBar(arguments.quiet, unit=" requests"),
+        progress=Resumed(arguments.quiet, " lines"),
+        left_out=others,
     )
     if not arguments.quiet:
         say(_summary(report, time.perf_counter() - began))
+        if report.failed:
+            say(_failures(report))
     return FAILURE if report.failed else OK
 
 
@@ -92,22 +110,48 @@ def _load(arguments: argparse.Namespace, model: str) -> "FastVLM":
     )
 
 
-def _tasks(arguments: argparse.Namespace, model: str) -> "list[Task]":
+def _tasks(arguments: argparse.Namespace, model: str) -> "list[JobLine]":
     from ..jobs import tasks_from_jsonl, tasks_from_pictures
 
+    if looks_like_image(arguments.output):
+        raise JobError(
+            f"The output is {shortened(arguments.output)}; expected the name of a "
+            ".jsonl file for the answers, after the inputs."
+        )
     decisive = f"{model} {arguments.revision} {arguments.dtype}"
     files = [each for each in arguments.input if each.lower().endswith(_JSONL)]
     if not files and arguments.prompt is None:
-        raise JobError("There is no question; expected --prompt TEXT with pictures.")
+        raise JobError("There is no question; expected --prompt TEXT with images.")
     if not files:
         return tasks_from_pictures(arguments.input, _defaults(arguments), decisive)
     if len(arguments.input) > 1:
         raise JobError(
-            f"{files[0]} came with other inputs; expected one .jsonl file, or pictures."
+            f"{shortened(files[0])} came with other inputs; expected one .jsonl file, "
+            "or images."
         )
-    if Path(files[0]).resolve() == Path(arguments.output).resolve():
-        raise JobError(f"{files[0]} is input and output; expected two files.")
-    return tasks_from_jsonl(Path(files[0]), _defaults(arguments), decisive)
+    source = expanded(files[0])
+    if os.path.realpath(source) == os.path.realpath(arguments.output):
+        raise JobError(f"{shortened(source)} is input and output; expected two files.")
+    return tasks_from_jsonl(source, _defaults(arguments), decisive)
+
+
+def _left_out(arguments: argparse.Namespace) -> list[str]:
+    """What folders hold besides images; the answers may lie there too."""
+    from ..jobs import left_out
+
+    if any(each.lower().endswith(_JSONL) for each in arguments.input):
+        return []
+    output = os.path.abspath(arguments.output)
+    return [
+        each for each in left_out(arguments.input) if os.path.abspath(each) != output
+    ]
+
+
+def _named(others: list[str]) -> str:
+    shown = ", ".join(shortened(each) for each in others[:_MOST_NAMED])
+    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    files = "1 file" if len(others) == 1 else f"{len(others)} files"
+    return f"{files} left out: {shown}{more}"
 
 
 def _defaults(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -123,3 +167,8 @@ def _summary(report: "JobReport", seconds: float) -> str:
     earlier = f", {report.found} from earlier runs" if report.found else ""
     failed = f", {report.failed} with an error" if report.failed else ""
     return f"{report.lines} lines{earlier}{failed}; {new} in {seconds:.1f} s"
+
+
+def _failures(report: "JobReport") -> str:
+    """Which lines hold an error: by their ids, in the order of the answers."""
+    return f"{report.failed} of {report.lines} lines failed: {named(report.failed_ids)}"

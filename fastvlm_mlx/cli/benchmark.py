@@ -145,18 +145,19 @@ def _at_best(
     """Encode and prefill in seconds, if every weight is read once and nothing else;
     None on a machine whose peaks are unknown."""
     from ..model.fastvlm import bytes_of
-    from ..planning.cost import PEAKS, encode_flops, least_time, prefill_flops
+    from ..planning.cost import PEAKS, encode_cost, language_cost, least_time
 
     peak = PEAKS.get(_machine())
     if peak is None:
         return None
-    encode = encode_flops(config.vision_config, parts.resolution)
-    prefill = prefill_flops(config.text_config, parts.positions)
+    encode = encode_cost(config.vision_config, parts.resolution).flops
+    positions = parts.positions
+    prompt = language_cost(config.text_config, positions, positions, causal=True)
     tied = config.text_config.tie_word_embeddings
     looked_up = None if tied else "embed_tokens"
     return (
         least_time(encode, bytes_of(model.vision_tower), peak),
-        least_time(prefill, bytes_of(model.language_model, looked_up), peak),
+        least_time(prompt.flops, bytes_of(model.language_model, looked_up), peak),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import GROUP_SIZES, PACKINGS
 from ..errors import OptionError
-from .arguments import Verbs, add_everywhere
+from .arguments import GOES_ON, Verbs, add_everywhere
 from .quality import add_samples, quality_lines
 from .terminal import ProgressBar, answer
 
@@ -60,7 +60,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     _add_quantization(parser)
     add_everywhere(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, when_stopped=GOES_ON)
 
 
 BITS = PACKINGS["affine"][0]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import JobError
 from .arguments import (
+    GOES_ON,
     Verbs,
     add_batch_size,
     add_everywhere,
@@ -14,8 +15,9 @@ from .arguments import (
     add_model,
     chosen_options,
     model_name,
+    typed_path,
 )
-from .terminal import ProgressBar, answer, answer_json, say
+from .terminal import Resumed, answer, answer_json, named, say
 
 if TYPE_CHECKING:
     from ..evaluate.questions import Questions
@@ -27,7 +29,7 @@ _INSIDE = "easy_vqa"
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Tell the command of this verb."""
+    """Add this verb to the command."""
     parser = verbs.add_parser(
         "evaluate",
         help="measure accuracy on a benchmark",
@@ -48,7 +50,7 @@ def add_parser(verbs: Verbs) -> None:
     add_limit(parser)
     add_looking(parser)
     add_everywhere(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, when_stopped=GOES_ON)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +65,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--data",
+        type=typed_path,
         metavar="PATH",
         help="a .jsonl, .parquet or .arrow file, or a folder of a Hugging Face data "
         "set; easy-vqa has its own",
@@ -75,13 +78,17 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--images",
+        type=typed_path,
         metavar="PATH",
-        help="folder where paths of pictures begin, if not beside the data; for GQA "
-        "the table of pictures",
+        help="folder where paths of images begin, if not that of the data; for GQA the "
+        "table of images",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N questions")
     parser.add_argument(
-        "--out", metavar="DIR", help="folder of the results (default: evaluate-TASK)"
+        "--out",
+        type=typed_path,
+        metavar="DIR",
+        help="folder of the results (default: evaluate-TASK)",
     )
 
 
@@ -99,22 +106,23 @@ def run(arguments: argparse.Namespace) -> None:
     GenerationOptions.of(**options)
     questions = _questions(arguments, task)
     model = model_name(arguments)
+    out = Path(arguments.out or f"evaluate-{task.name}")
+    if not arguments.quiet:
+        say(f"answers, records and summary go to the folder {out}")
     vlm = load(
         model,
         revision=arguments.revision,
         dtype=arguments.dtype,
         memory_limit=arguments.memory_limit,
     )
-    out = Path(arguments.out or f"evaluate-{task.name}")
-    bar = ProgressBar(arguments.quiet, unit=" questions")
     asked = Run(
         vlm=vlm,
         model=model,
         options=options,
         batch_size=arguments.batch_size,
-        progress=bar,
+        progress=Resumed(arguments.quiet, " questions"),
     )
-    _tell(arguments, evaluate(asked, questions, out), task, out)
+    _tell(arguments, evaluate(asked, questions, out), task)
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -155,15 +163,15 @@ def _pictures(
     return open_pictures(told, task) or open_table(told, task, arguments.split), None
 
 
-def _tell(
-    arguments: argparse.Namespace, summary: dict[str, Any], task: "Task", out: Path
-) -> None:
+def _tell(arguments: argparse.Namespace, summary: dict[str, Any], task: "Task") -> None:
     if arguments.json:
         answer_json(summary)
     else:
         answer("\n".join(summary_lines(summary, task.title)))
-    if not arguments.quiet:
-        say(f"records and summary are in {out}")
+    failed = summary["failed_rows"]
+    if failed and not arguments.quiet:
+        total = summary["questions"]
+        say(f"{len(failed)} of {total} questions failed: rows {named(failed)}")
 
 
 def summary_lines(summary: dict[str, Any], title: str) -> list[str]:

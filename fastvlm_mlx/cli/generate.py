@@ -1,13 +1,12 @@
-"""`fastvlm-mlx generate`: answer a question about a picture."""
+"""`fastvlm-mlx generate`: answer a question about images."""
 
 import argparse
+import contextlib
 import dataclasses
-import sys
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FastVLMError, OptionError, PromptError
+from ..errors import FastVLMError, OptionError, PromptError, quoted
 from .arguments import (
-    STDIN,
     Verbs,
     add_everywhere,
     add_limit,
@@ -20,7 +19,8 @@ from .arguments import (
 )
 from .prompt_cache import prompt_cache
 from .stats import answer_stats, cache_stats
-from .terminal import answer, answer_json, remark
+from .terminal import answer, answer_json, read_bytes, read_input, remark, say
+from .typed_images import STDIN, image_source, refuse_folder, split_words
 
 if TYPE_CHECKING:
     from ..config import FastVLMConfig
@@ -30,13 +30,23 @@ if TYPE_CHECKING:
     from ..images.preprocessing import Fit
     from ..options import GenerationOptions
 
+DEFAULT_QUESTION = "Describe the picture."
+"""What is asked about an image that comes without a question; nano learned it so."""
+
 
 def add_parser(verbs: Verbs) -> None:
-    """Tell the command of this verb."""
+    """Add this verb to the command."""
     parser = verbs.add_parser(
         "generate",
-        help="answer a question about a picture",
-        description="Answer a question about a picture, as it is written.",
+        help="answer a question about an image",
+        description="Answer a question about an image, as it is written. The word "
+        'generate may be left out: fastvlm-mlx photo.jpg "What is this?"',
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="IMAGE ... QUESTION",
+        help=f"images, and the question (default: {DEFAULT_QUESTION})",
     )
     add_model(parser)
     add_limit(parser)
@@ -45,10 +55,10 @@ def add_parser(verbs: Verbs) -> None:
         action="append",
         default=[],
         metavar="PATH",
-        help="a picture, or - for standard input; may be given several times",
+        help="an image, or - for standard input; may be given several times",
     )
     parser.add_argument(
-        "--prompt", required=True, metavar="TEXT", help="the question, or - for stdin"
+        "--prompt", metavar="TEXT", help="the question, or - for standard input"
     )
     parser.add_argument("--system", metavar="TEXT", help="replaces the system prompt")
     add_looking(parser)
@@ -72,11 +82,15 @@ def run(arguments: argparse.Namespace) -> None:
     prompt, images = _read_inputs(arguments)
     for image in images:
         if isinstance(image, str):
+            refuse_folder(image)
             check_file(image)
+    if not images and not arguments.quiet:
+        say("no image was given; --image PATH shows one")
     model = find_model(model_name(arguments), arguments.revision)
-    sources = _opened_ahead(images, model.config, options)
-    from ..fastvlm import load  # while the pictures are being opened
+    # All imports before the thread: one that is interrupted would leave it waiting.
+    from ..fastvlm import load
 
+    sources = _opened_ahead(images, model.config, options)
     vlm = load(
         model,
         dtype=arguments.dtype,
@@ -94,12 +108,13 @@ def run(arguments: argparse.Namespace) -> None:
 def _opened_ahead(
     images: list[str | bytes], config: "FastVLMConfig", options: "GenerationOptions"
 ) -> "list[ImageSource]":
-    """Have pictures prepared in a thread, at a resolution that the model takes.
+    """Have images prepared in a thread, at a resolution that the model takes.
 
-    The engine finds the same frame for a picture that was brought to it already. Of
-    AnyRes it needs the original.
+    The engine finds the same frame for an image that was brought to it already. Of
+    AnyRes it needs the original. The thread imports nothing: an import that Ctrl-C
+    interrupts elsewhere may never let go of what the thread would wait for.
     """
-    from ..images.decode import open_ahead, upright_size
+    from ..images.decode import open_ahead, read_file, upright_size
     from ..images.resolution import check, choose_look, depends_on_picture, positions
 
     def frame(source: "ImageSource | PictureFile") -> "tuple[tuple[int, int], Fit]":
@@ -114,30 +129,39 @@ def _opened_ahead(
         return [*images]
     if options.anyres:
         return [*images]
-    return [*open_ahead(images, frame, options.exact_pixels)]
+    sources: list[Any] = [*images]
+    with contextlib.suppress(FastVLMError):  # said when the image is opened
+        for place, image in enumerate(images):
+            sources[place] = read_file(image) or image
+            upright_size(
+                sources[place]
+            )  # imports what its format needs, in this thread
+    return [*open_ahead(sources, frame, options.exact_pixels)]
 
 
 def _read_inputs(arguments: argparse.Namespace) -> tuple[str, list[str | bytes]]:
-    sources = [arguments.prompt, *arguments.image]
-    if sources.count(STDIN) > 1:
+    """The question, and images as the engine takes them."""
+    named, question = split_words(arguments.words)
+    named = [*arguments.image, *named]
+    prompt = _prompt(arguments.prompt, question, has_image=bool(named))
+    if [prompt, *named].count(STDIN) > 1:
         raise OptionError("Only one of --prompt and --image can be - (standard input).")
-    prompt = arguments.prompt
-    if prompt == STDIN:
-        prompt = _read_text()
-    images = [
-        sys.stdin.buffer.read() if image == STDIN else image
-        for image in arguments.image
-    ]
-    return prompt, images
+    images = [read_bytes() if i == STDIN else image_source(i) for i in named]
+    return read_input().strip() if prompt == STDIN else prompt, images
 
 
-def _read_text() -> str:
-    try:
-        return sys.stdin.read().strip()
-    except UnicodeDecodeError as error:
+def _prompt(stated: str | None, question: str | None, has_image: bool) -> str:
+    if stated is not None and question is not None:
         raise PromptError(
-            f"The standard input is not valid {error.encoding.upper()}; expected text."
-        ) from None
+            f"There are two questions, {quoted(stated)} and {quoted(question)}; "
+            "expected one."
+        )
+    if stated is None and question is None and not has_image:
+        raise PromptError(
+            'There is neither an image nor a question; expected IMAGE "QUESTION", '
+            "or --image PATH --prompt TEXT."
+        )
+    return stated or question or (DEFAULT_QUESTION if stated is None else stated)
 
 
 def _show(stream: "TextStream", arguments: argparse.Namespace) -> None:

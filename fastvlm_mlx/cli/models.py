@@ -111,6 +111,8 @@ def _lines(cache: "ModelCache") -> Iterator[str]:
     yield f"{_count(len(rows), 'converted model')}, {_size(total)}, in {cache.folder}"
     for name, stored in _downloads(found.copies).items():
         yield f"download of {name}: {_size(stored)}, in the hub's cache (hf cache)"
+    if found.kernels:
+        yield f"compiled kernels: {_size(found.kernels)}"
     if found.unfinished:
         size = sum(map(size_of, found.unfinished))
         yield (
@@ -173,6 +175,7 @@ def _as_json(cache: "ModelCache") -> dict[str, Any]:
             for copy in found.copies
         ],
         "downloads": _downloads(found.copies),
+        "kernel_bytes": found.kernels,
         "unfinished": [path.name for path in found.unfinished],
         "others": [path.name for path in found.others],
     }

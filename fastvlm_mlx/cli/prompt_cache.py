@@ -1,10 +1,10 @@
 """`--prompt-cache FILE`: a prompt that outlives the command."""
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..paths import expanded
 
 if TYPE_CHECKING:
     from ..fastvlm import FastVLM
@@ -16,7 +16,7 @@ def prompt_cache(vlm: "FastVLM", name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    path = Path(os.path.expanduser(name))
+    path = expanded(name)
     if path.exists():
         vlm.load_prompt_cache(path)
     yield

@@ -4,12 +4,13 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import LONGEST_QUOTE, JobError, shortened
 from .table import Numbered
 
 _ROWS_AT_ONCE = 32
@@ -34,8 +35,8 @@ class ArrowFiles:
         for path, file in zip(paths, self._files, strict=True):
             if set(file.columns) != set(self.columns):
                 raise JobError(
-                    f"{path} has columns {', '.join(file.columns)}; expected those of "
-                    f"{paths[0]}: {', '.join(self.columns)}. Give one data set."
+                    f"{path} has columns {_named(file.columns)}; expected those of "
+                    f"{paths[0]}: {_named(self.columns)}. Give one data set."
                 )
 
     def __len__(self) -> int:
@@ -74,7 +75,7 @@ class ArrowFiles:
     def _digest(self) -> str:
         whole = hashlib.sha256()
         for path in self._paths:
-            with path.open("rb") as file:
+            with _damage_told(path), path.open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())
         return whole.hexdigest()
 
@@ -138,12 +139,22 @@ def _open(path: Path, opener: Callable[[Path], Any]) -> Any:
 
 @contextlib.contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
-    """What pyarrow says of a file, as ours: its errors are among these."""
+    """What pyarrow says of a file, as ours: its errors are among these.
+
+    Those of the file system have a number and say nothing of damage.
+    """
     try:
         yield
     except (OSError, ValueError, NotImplementedError) as error:
-        what = str(error).strip().split("\n")[0].rstrip(".")
+        if isinstance(error, OSError) and error.errno:
+            why = os.strerror(error.errno)
+            raise JobError(f"{path} cannot be read: {why}.") from None
+        what = shortened(str(error).strip().split("\n")[0].rstrip("."))
         raise JobError(f"{path} cannot be read: {what}. Download it anew.") from None
+
+
+def _named(columns: Sequence[str]) -> str:
+    return shortened(", ".join(columns), 3 * LONGEST_QUOTE)
 
 
 def _pyarrow(part: str | None = None) -> Any:

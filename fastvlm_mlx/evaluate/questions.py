@@ -6,13 +6,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import JobError, quoted, shortened
 from .pictures import Opened, pictures_by_id, pictures_of
 from .table import Table
 from .task import Row, Task
 
 _NOT_ASKABLE = (LookupError, TypeError, ValueError, AttributeError, SyntaxError)
 """What the functions of a task may raise on a row of another form."""
+
+
+_LONGEST_REASON = 300
+"""Characters that a message repeats of what is wrong with a row."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,25 @@ class Questions:
         for place, row in self.table.rows(columns, questions.keys()):
             yield questions[place], self._pictures(questions[place], row)
 
+    @property
+    def _none_is(self) -> str:
+        """How a row says that it has none; an empty cell may be a mistake."""
+        return "" if self.task.needs_picture else "; expected [] if it has none"
+
     def _pictures(self, question: Question, row: Row) -> list[Opened]:
         folder = self.folder or self.table.folder_of(question.row)
         found: list[Opened] = []
         try:
             for column in question.picture_columns:
                 cell = list(pictures_of(row.get(column), folder))
-                if not cell and (self.task.needs_picture or column not in row):
-                    raise JobError(f"there is no picture in column {column}")
+                if not cell and (self.task.needs_picture or row.get(column) != []):
+                    raise JobError(
+                        f"there is no picture in column {column}{self._none_is}"
+                    )
                 found += cell
         except JobError as error:
-            raise JobError(f"{self.table.name}, row {question.row}: {error}.") from None
+            why = shortened(error, _LONGEST_REASON)
+            raise JobError(f"{self.table.name}, row {question.row}: {why}.") from None
         return found
 
 
@@ -110,13 +122,17 @@ def _require_columns(
     if missing:
         raise JobError(
             f"{table.name} has no column {', '.join(missing)}; task {task.name} needs "
-            f"{', '.join(needed)}, and it has {', '.join(table.columns) or 'none'}."
+            f"{', '.join(needed)}, and it has {_named(table.columns) or 'none'}."
         )
     if not own and pictures is None:
         raise JobError(
             f"{table.name} has no column image; give the table of its pictures, with "
             "columns id and image, as --images."
         )
+
+
+def _named(columns: Sequence[str]) -> str:
+    return shortened(", ".join(map(str, columns)), _LONGEST_REASON)
 
 
 def _text_columns(table: Table) -> list[str]:
@@ -146,8 +162,8 @@ def _question(
     except _NOT_ASKABLE as error:
         raise JobError(
             f"{table.name}, row {place}: it is no question of task {task.name} "
-            f"({type(error).__name__}: {error}). A split without answers, such as a "
-            "test split of a challenge, cannot be judged."
+            f"({type(error).__name__}: {shortened(error)}). A split without answers, "
+            "such as a test split of a challenge, cannot be judged."
         ) from None
     missing = [c for c in question.picture_columns if c not in table.columns]
     if missing:
@@ -162,7 +178,7 @@ def _by_id(question: Question, by_id: Mapping[str, list[Opened]]) -> list[Opened
     found = by_id.get(str(question.picture_id))
     if not found:
         raise JobError(
-            f"row {question.row}: there is no picture {question.picture_id!r} in the "
-            "table of pictures. Give the one that has it as --images."
+            f"row {question.row}: there is no picture {quoted(question.picture_id)} in "
+            "the table of pictures. Give the one that has it as --images."
         )
     return found

@@ -6,6 +6,7 @@ again. When all are answered, `records.jsonl` and `summary.json` are written ane
 them, so that another scorer needs no other answers.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -13,11 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..answer_file import AnswerFile, JobLine
 from ..atomic_file import write_text
-from ..errors import PromptError, WriteError
+from ..errors import FastVLMError, JobError, PromptError, WriteError
 from ..fastvlm import FastVLM
-from ..jobs import AnswerFile
-from ..jobs import Task as Line
 from ..options import Auto, GenerationOptions
 from ..request import Outcome, Request
 from ..timings import Progress, unreported
@@ -28,6 +28,12 @@ from .summary import Judged, summarize
 from .task import Task
 
 ANSWERS, RECORDS, SUMMARY = "answers.jsonl", "records.jsonl", "summary.json"
+
+_KEYS = {
+    RECORDS: {"row", "prompt", "truth", "answer", "score"},
+    SUMMARY: {"task", "metric", "score", "model_identity"},
+}
+"""By which results of an earlier run are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +59,15 @@ def evaluate(run: Run, questions: Questions, out: Path) -> dict[str, Any]:
         The summary, as it is in `summary.json`.
 
     Raises:
-        JobError: `out` holds answers of another run, or is being written; or a row
-            has no picture.
+        JobError: `out` holds answers of another run, files that no run wrote, or is
+            being written; or a row has no image.
         FastVLMError: a row cannot be answered for another reason than that its prompt
             does not fit the model: its picture cannot be opened, or there is too
             little memory. It says which row.
         WriteError: `out` cannot be written.
     """
     _make(out)
+    _require_ours(out)
     answers = _answers(run, questions, out / ANSWERS)
     judged = [_judged(questions, q, answers[q.row]) for q in questions.listed]
     lines = (json.dumps(asdict(each), ensure_ascii=False) for each in judged)
@@ -77,6 +84,41 @@ def _make(out: Path) -> None:
         raise WriteError(f"{out} cannot be made: {error.strerror or error}.") from None
 
 
+def _require_ours(out: Path) -> None:
+    """Refuse to replace what no evaluation wrote, before anything is asked.
+
+    Raises:
+        JobError: a file has the name of a result, and is none.
+    """
+    for name, keys in _KEYS.items():
+        found = _first_object(out / name)
+        if found is not None and not keys <= found.keys():
+            raise JobError(
+                f"{out / name} is there and was not written by evaluate; choose "
+                "another folder with --out."
+            )
+
+
+def _first_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object that a file holds or begins with, in a line; {} if it holds
+    something else, None if it holds nothing or is not there.
+
+    Raises:
+        JobError: it cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror or error}.") from None
+    for part in (data, data.split(b"\n", 1)[0]):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(part)
+            return found if isinstance(found, dict) else {}
+    return {} if data.strip() else None
+
+
 def _answers(run: Run, questions: Questions, path: Path) -> dict[int, dict[str, Any]]:
     """Lines of the answers' file by row, all of them."""
     lines = _lines(run, questions)
@@ -84,30 +126,32 @@ def _answers(run: Run, questions: Questions, path: Path) -> dict[int, dict[str, 
         run.progress(len(file.done), len(lines))
         todo = {row for row in lines if row not in file.done}
         for row, outcome in _ask(run, questions, todo):
-            _require_fair(outcome, f"{questions.table.name}, row {row}")
             file.append(lines[row], outcome)
             run.progress(len(file.done), len(lines))
         written = path.read_bytes().split(b"\n")
         return {line["id"]: line for line in map(json.loads, filter(None, written))}
 
 
-def _require_fair(outcome: Outcome, where: str) -> None:
+def _unfair(outcome: Outcome, where: str) -> FastVLMError | None:
     """A prompt too long is the model's failure; all else is the data's or the host's.
 
     Counted as wrong, a damaged copy or a small memory would pass for a worse model.
     """
     error = outcome.error
-    if error is not None and not isinstance(error, PromptError):
-        raise type(error)(f"{where}: {error}")
+    if error is None or isinstance(error, PromptError):
+        return None
+    if isinstance(error, FastVLMError):
+        return type(error)(f"{where}: {error}")
+    return FastVLMError(f"{where}: {type(error).__name__}: {error}")
 
 
-def _lines(run: Run, questions: Questions) -> dict[int, Line]:
+def _lines(run: Run, questions: Questions) -> dict[int, JobLine]:
     """What each line of answers must belong to: this model, data, task and options."""
     data = [questions.table.digest()]
     if questions.pictures is not None:
         data.append(questions.pictures.digest())
     decisive = [run.vlm.engine.identity, data, asdict(_options(run, questions))]
-    return {q.row: Line(q.row, {}, _digest(decisive, q)) for q in questions.listed}
+    return {q.row: JobLine(q.row, {}, _digest(decisive, q)) for q in questions.listed}
 
 
 def _digest(decisive: list[Any], question: Question) -> str:
@@ -124,18 +168,33 @@ def _options(run: Run, questions: Questions) -> GenerationOptions:
 def _ask(
     run: Run, questions: Questions, todo: Set[int]
 ) -> Iterator[tuple[int, Outcome]]:
+    """Outcomes by row; after a failure nothing more is asked.
+
+    Raises:
+        FastVLMError: the first failure, when all that was under way is answered.
+    """
     rows: list[int] = []
+    failures: list[FastVLMError] = []
     options = {"max_tokens": questions.task.max_tokens, **run.options}
 
     def requests() -> Iterator[Request]:
         for question, pictures in questions.with_pictures(todo):
+            if failures:
+                return
             rows.append(question.row)
             yield Request(question.prompt, pictures, **options)
 
     if todo:
         size = run.batch_size
         for outcome in run.vlm.batch_as_finished(requests(), batch_size=size):
-            yield rows[outcome.index], outcome
+            row = rows[outcome.index]
+            failure = _unfair(outcome, f"{questions.table.name}, row {row}")
+            if failure is None:
+                yield row, outcome
+            else:
+                failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 def _judged(questions: Questions, question: Question, line: dict[str, Any]) -> Judged:
@@ -166,6 +225,7 @@ def _summary(
     row = paper_row([run.model, config.source])
     return {
         **found,
+        "failed_rows": [each.row for each in judged if each.error is not None],
         "confidence": 0.95,
         "paper": beside_paper(task, found["score"], row, here),
         "model": run.model,

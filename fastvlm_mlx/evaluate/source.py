@@ -4,13 +4,15 @@ A path is a file, or a folder: a snapshot of a data set from the hub (parquet fi
 configuration and split), what `save_to_disk` left, or the cache of `datasets`.
 """
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import LONGEST_QUOTE, JobError, quoted, shortened
 from .arrow_files import ArrowFiles
 from .table import Table, read_jsonl
 from .task import Task
@@ -38,19 +40,39 @@ def open_table(path: Path, task: Task, split: str | None = None) -> Table:
     Raises:
         JobError: there is nothing to read, or it is not clear which files.
     """
-    if path.is_dir():
-        return _table(_chosen_of(_snapshot(path), task.folder, split or task.split))
-    if not path.exists():
-        raise JobError(f"{path} does not exist; expected a file or folder of data.")
-    return _table(_Chosen([path], split or _split_named(path)))
+    with _reading(path):
+        if path.is_dir():
+            chosen = _chosen_of(_snapshot(path), task.folder, split or task.split)
+            return _table(chosen)
+        if not path.exists():
+            raise JobError(
+                f"{shortened(path)} does not exist; expected a file or folder of data."
+            )
+        return _table(_Chosen([path], split or _split_named(path)))
 
 
 def open_pictures(path: Path, task: Task) -> Table | None:
-    """The table of pictures beside the questions, where a data set keeps them apart."""
-    home = _snapshot(path) if path.is_dir() else path.parent.parent
-    folder = home / str(task.pictures_folder)
-    found = [p for p in _data_files(folder) if p.suffix.lower() in _ARROW]
-    return _table(_one_table(folder, _Chosen(found, task.split))) if found else None
+    """The table of images that a data set keeps apart from its questions.
+
+    Raises:
+        JobError: as `open_table`.
+    """
+    with _reading(path):
+        home = _snapshot(path) if path.is_dir() else path.parent.parent
+        folder = home / str(task.pictures_folder)
+        found = [p for p in _data_files(folder) if p.suffix.lower() in _ARROW]
+        return _table(_one_table(folder, _Chosen(found, task.split))) if found else None
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What a file system says of a path, by its cause."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        why = getattr(error, "strerror", None) or error
+        name = getattr(error, "filename", None) or path
+        raise JobError(f"{shortened(name)} cannot be read: {why}.") from None
 
 
 def _table(chosen: _Chosen) -> Table:
@@ -76,10 +98,10 @@ def _snapshot(folder: Path) -> Path:
         return folder
     found = sorted(each for each in revisions.iterdir() if each.is_dir())
     main = folder / "refs" / "main"
-    name = main.read_text("utf-8").strip() if main.is_file() else None
+    name = main.read_text("utf-8-sig").strip() if main.is_file() else None
     chosen = [each for each in found if each.name == name] or found
     if len(chosen) != 1:
-        names = ", ".join(each.name for each in found) or "no revision"
+        names = _listed([each.name for each in found]) or "no revision"
         raise JobError(f"{revisions} holds {names}; give the folder of one of them.")
     return chosen[0]
 
@@ -108,7 +130,7 @@ def _chosen_of(folder: Path, configuration: str | None, split: str) -> _Chosen:
     splits = sorted({_split_named(p) for p in files})
     if len(splits) == 1:  # a file or a set of shards by another name
         return _one_table(folder, _Chosen(files, splits[0]))
-    found = ", ".join(splits) or "no .parquet, .arrow or .jsonl files"
+    found = _listed(splits) or "no .parquet, .arrow or .jsonl files"
     raise JobError(
         f"{folder} has {found}; expected a split {split}. Choose one with --split."
     )
@@ -154,7 +176,7 @@ def _split_of_saved(folder: Path, split: str) -> Path:
     known = splits if isinstance(splits, list) else []
     if split not in known:
         raise JobError(
-            f"{folder} has the splits {', '.join(map(str, known)) or 'none'}; expected "
+            f"{folder} has the splits {_listed(known) or 'none'}; expected "
             f"{split}. Choose one with --split."
         )
     return folder / split
@@ -181,20 +203,29 @@ def _names(state: dict[str, Any], folder: Path) -> list[str]:
     ]
     if not plain or len(plain) != len(listed):
         raise JobError(
-            f"{folder}/state.json names {files!r}; expected files of that folder. "
-            "Save the data set anew."
+            f"{folder}/state.json names {quoted(files)}; expected files of that "
+            "folder. Save the data set anew."
         )
     return plain
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise JobError(f"{path} cannot be read: {error}.") from None
+        found = json.loads(path.read_text("utf-8-sig"))
+    except FileNotFoundError:
+        raise JobError(f"{path} is missing. Save the data set anew.") from None
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise JobError(f"{path} is not JSON: {shortened(error)}.") from None
     if not isinstance(found, dict):
         raise JobError(
             f"{path} is a JSON {type(found).__name__}; expected what save_to_disk "
             "writes. Save the data set anew."
         )
     return found
+
+
+def _listed(names: Sequence[object]) -> str:
+    """Names for a message, however many there are."""
+    return shortened(", ".join(map(str, names)), 3 * LONGEST_QUOTE)

@@ -4,6 +4,8 @@ A model made of random numbers computes as fast and takes as much memory as a tr
 one, so both can be measured without a download.
 """
 
+from dataclasses import replace
+
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map
 
@@ -72,10 +74,19 @@ def random_model(config: FastVLMConfig, dtype: mx.Dtype) -> FastVLMModel:
 
 
 def whole_bytes(config: FastVLMConfig, item_bytes: int) -> int:
-    """Bytes of all weights of a network, nothing quantized."""
-    model = FastVLMModel(config)
+    """Bytes of all weights of a network, nothing quantized.
+
+    Its layers of language are equal, so one and two of them tell what all take.
+    """
+    one, two = (_count_weights(config, layers) for layers in (1, 2))
+    return item_bytes * (one + (config.text_config.num_hidden_layers - 1) * (two - one))
+
+
+def _count_weights(config: FastVLMConfig, layers: int) -> int:
+    text = replace(config.text_config, num_hidden_layers=layers)
+    model = FastVLMModel(replace(config, text_config=text))
     weights: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
-    return item_bytes * sum(array.size for array in weights.values())
+    return sum(array.size for array in weights.values())
 
 
 def _random(array: mx.array) -> mx.array:

@@ -218,14 +218,22 @@ def _kv_bytes(config: TextConfig, positions: int, machine: Machine) -> int:
 
 
 def _prefill_bytes(config: TextConfig, work: Work, machine: Machine) -> int:
-    positions, step = work.positions, min(work.positions, work.prefill_step)
+    step = min(work.positions, work.prefill_step)
     rows = _ROWS * step * (config.hidden_size + config.intermediate_size)
-    ends = [*range(step, positions, step), positions]
-    seen = max(
-        (end - start) * end for start, end in zip([0, *ends], ends, strict=False)
-    )
-    scores = 0 if machine.fused_attention else config.num_attention_heads * seen
+    scores = 0
+    if not machine.fused_attention:
+        scores = config.num_attention_heads * _most_scores(work.positions, step)
     return machine.item_bytes * (rows + scores)
+
+
+def _most_scores(positions: int, step: int) -> int:
+    """Scores of one head in the step that has most: positions read times those seen.
+
+    Every whole step sees more than the one before it, so it is the last whole one, or
+    the rest after it, which is shorter and sees all.
+    """
+    rest = positions % step
+    return max(step * (positions - rest), rest * positions)
 
 
 def _matrix_weights(config: TextConfig) -> int:

@@ -100,14 +100,14 @@ class Scheduler:
 
     def _take_in(self) -> None:
         """New requests come, cancelled ones go, and free places are given away."""
-        everybody = [*self.waiting, *self.preparing, *self.running]
-        if not everybody:
+        if not (self.waiting or self.preparing or self.running):
             mx.reset_peak_memory()
+        while self._arrived:
+            self.waiting.append(self._arrived.popleft())
+        everybody = (*self.waiting, *self.preparing, *self.running)
         gone = [request for request in everybody if request.cancelled]
         if gone:
             self._end(gone)
-        while self._arrived:
-            self.waiting.append(self._arrived.popleft())
         self._admit()
 
     def _admit(self) -> None:

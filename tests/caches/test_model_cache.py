@@ -10,11 +10,11 @@ import pytest
 
 from fastvlm_mlx.caches import model_cache
 from fastvlm_mlx.caches.model_cache import (
-    CACHE_VARIABLE,
     NOTES,
     ModelCache,
 )
 from fastvlm_mlx.errors import CheckpointError
+from fastvlm_mlx.paths import CACHE_VARIABLE
 
 
 @pytest.fixture

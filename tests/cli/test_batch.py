@@ -185,7 +185,7 @@ def test_ctrl_c_keeps_what_is_done(
         _, err = process.communicate()
     assert process.returncode == 130
     assert b"Traceback" not in err
-    assert err.endswith(b"fastvlm-mlx: stopped\n")
+    assert err.endswith(b"fastvlm-mlx: stopped; the same command goes on\n")
     assert 0 < len(answers(output)) < 3000
     assert output.read_bytes().endswith(b"\n")
 

@@ -1,14 +1,8 @@
 """`fastvlm-mlx chat` and `--prompt-cache`, as a person or a script uses them."""
 
 import io
-import os
-import pty
 import re
-import select
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +11,7 @@ from PIL import Image
 
 import fastvlm_mlx
 from fastvlm_mlx import cli
+from tests.cli.person import PATIENCE, Terminal, terminals
 
 Captured = pytest.CaptureFixture[str]
 Talk = Callable[..., int]
@@ -84,7 +79,7 @@ def test_save_and_load(talk: Talk, capsys: Captured, tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("/bogus", "/bogus is no command here; /help lists them."),
-        ("/image", "/image is no command here"),
+        ("/image", "/image needs the path of an image"),
         ("/image missing.png", "missing.png does not exist"),
         ("/load missing", "missing does not exist"),
         ("Is <image> it?", "1 <image> markers for 0 images"),
@@ -105,7 +100,7 @@ def test_what_is_piped_in_must_be_text(
     stdin = io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", stdin)
     assert cli.main(["chat", "--quiet"]) == 2
-    assert "not valid text; expected UTF-8" in capsys.readouterr().err
+    assert "is not valid UTF-8; expected text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -196,70 +191,11 @@ sys.exit(cli.main())
 """
 
 
-PATIENCE = 600
-"""Seconds until a hung program is given up; a busy machine is not a hung one."""
-
-
-class Terminal:
-    """A person at a terminal: types, reads, presses Ctrl-C."""
-
-    def __init__(self, *command: str) -> None:
-        self._own, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            command,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=_take_terminal,
-        )
-        os.close(theirs)
-        self._seen = b""
-
-    def type(self, text: str) -> None:
-        os.write(self._own, text.encode())
-
-    def read_until(self, text: str) -> str:
-        """All that was shown up to and with a text; it must come."""
-        end = time.monotonic() + PATIENCE
-        while text.encode() not in self._seen:
-            assert time.monotonic() < end, self._seen
-            if select.select([self._own], [], [], 1)[0]:
-                try:
-                    self._seen += os.read(self._own, 4096)
-                except OSError:  # the other side is gone
-                    break
-        assert text.encode() in self._seen, self._seen
-        before, _, self._seen = self._seen.partition(text.encode())
-        return before.decode(errors="replace") + text
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-        os.close(self._own)
-
-
-def _take_terminal() -> None:
-    """Make the terminal the process's own, so that Ctrl-C typed there reaches it."""
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
 @pytest.fixture
 def terminal() -> Iterator[Callable[..., Terminal]]:
     """Opens terminals, and closes them all."""
-    opened: list[Terminal] = []
-
-    def start(*command: str) -> Terminal:
-        opened.append(Terminal(sys.executable, *command))
-        return opened[-1]
-
-    yield start
-    for each in opened:
-        each.close()
+    with terminals() as start:
+        yield start
 
 
 def test_a_person_asks_and_leaves(terminal: Callable[..., Terminal]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastvlm_mlx.caches.model_cache import CACHE_VARIABLE
 from fastvlm_mlx.cli import main
+from fastvlm_mlx.paths import CACHE_VARIABLE
 from fastvlm_mlx.resolve import resolve
 
 Captured = pytest.CaptureFixture[str]

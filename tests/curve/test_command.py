@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import drawable
 from benchmarks.curve import __main__ as curve
 from benchmarks.curve.drawing import draw_curve
 from benchmarks.curve.latency import first_token_job
 from benchmarks.curve.setting import Setting
+from benchmarks.measuring import drawable
 from fastvlm_mlx import load
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.fastvlm import FastVLMModel
@@ -55,7 +55,7 @@ def test_table_results_and_picture(
     results = json.loads(last)["results"]
     assert [each["front"] for each in results["points"]] == [True, True, False]
     assert out.read_bytes()[1:4] == b"PNG"
-    draw_curve(results, tmp_path / "again.png")  # as benchmarks.plots does
+    draw_curve(results, tmp_path / "again.png")  # as benchmarks.measuring.plots does
     assert (tmp_path / "again.png").read_bytes() == out.read_bytes()
 
 

@@ -32,4 +32,17 @@ def test_the_command_measures_each_part_once(
     assert printed.count("encode SigLIP-SO400M 384: 500 ms") == 1
     row = next(line for line in printed.splitlines() if "| LLaVA-One" in line)
     assert "| 5000 | 7500 | 12500 |" in row  # 15 chunks, twice the two layers
-    assert next(line for line in printed.splitlines() if "| MM1" in line).count("–") > 5
+    row = next(line for line in printed.splitlines() if "| MM1" in line)
+    assert "| 2500 | – | – |" in row  # five views, and a decoder nobody published
+
+
+def test_encoders_can_be_measured_by_themselves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(paper, "encode_seconds", lambda encoder, side, effort: 0.5)
+    monkeypatch.setattr("sys.argv", ["paper", "--quick", "--encoders"])
+    paper.main()
+    printed = capsys.readouterr().out
+    for name, side in (("EVA-02-L/14", 336), ("ViT-H/14", 378), ("ViT-H/14", 672)):
+        assert printed.count(f"encode {name} {side}: 500 ms") == 1
+    assert "prefill" not in printed

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.paper.methods import METHODS
 
-TOKENS = {  # of the paper's tables 5, 6 and 10
+TOKENS = {  # of the paper's tables 5, 6 and 10; the last four of their own papers
     "FastVLM Qwen2-0.5B 1024": 256,
     "FastVLM Qwen2-0.5B 2048 AnyRes 2x2": 1280,
     "FastVLM Vicuna-7B 256": 16,
@@ -24,6 +24,10 @@ TOKENS = {  # of the paper's tables 5, 6 and 10
     "Cambrian-1 8B": 576,
     "PruMerge, 40 tokens": 40,
     "VisionZip, 192 tokens": 192,
+    "MiniGPT-4 7B": 32,
+    "mPLUG-Owl 7B": 64,
+    "InternVL2-1B 448": 256,
+    "InternVL2-1B 3x3 tiles": 2560,
 }
 
 

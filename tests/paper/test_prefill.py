@@ -3,7 +3,7 @@
 import mlx.nn as nn
 import pytest
 
-from benchmarks.harness import Job
+from benchmarks.measuring.harness import Job
 from benchmarks.paper import prefill
 from benchmarks.paper.effort import QUICK, Effort
 from benchmarks.paper.prefill import Decoder, Prefill, add_up, choose, split

@@ -17,14 +17,19 @@ pytest.importorskip("timm")
 import timm  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.encoders.convnext import (  # noqa: E402
+from benchmarks.paper.encoders.convnext import (  # noqa: E402
     CONVNEXT_L,
     CONVNEXT_XXL,
     ConvNeXt,
     ConvNeXtConfig,
 )
-from benchmarks.encoders.dinov2 import DINOV2_L_518  # noqa: E402
-from benchmarks.encoders.fastvit import (  # noqa: E402
+from benchmarks.paper.encoders.dinov2 import DINOV2_L_518  # noqa: E402
+from benchmarks.paper.encoders.eva import (  # noqa: E402
+    EVA02,
+    EVA02_L_336,
+    EVA_G_224,
+)
+from benchmarks.paper.encoders.fastvit import (  # noqa: E402
     FASTVITHD_CLIP_DIM,
     FASTVITHD_HEAD,
     MCI0,
@@ -34,9 +39,10 @@ from benchmarks.encoders.fastvit import (  # noqa: E402
     mobile_clip,
     published_parameters,
 )
-from benchmarks.encoders.random_weights import count_parameters  # noqa: E402
-from benchmarks.encoders.siglip import SO400M_384  # noqa: E402
-from benchmarks.encoders.vit import (  # noqa: E402
+from benchmarks.paper.encoders.internvit import INTERNVIT_300M_448  # noqa: E402
+from benchmarks.paper.encoders.random_weights import count_parameters  # noqa: E402
+from benchmarks.paper.encoders.siglip import SO400M_384  # noqa: E402
+from benchmarks.paper.encoders.vit import (  # noqa: E402
     VIT_H_378,
     VIT_L_336,
     VisionTransformer,
@@ -74,12 +80,31 @@ def published(name: str, **arguments: Any) -> int:
         (VIT_H_378, "vit_huge_patch14_clip_378", 633),
         (SO400M_384, "vit_so400m_patch14_siglip_384", 428),
         (DINOV2_L_518, "vit_large_patch14_dinov2", 304),
+        (INTERNVIT_300M_448, "vit_intern300m_patch14_448", 304),
     ],
 )
 def test_parameters_of_vits(config: ViTConfig, name: str, million: int) -> None:
     headless = published(name, num_classes=0)
     found = count_parameters(VisionTransformer(config))
     assert found == headless + config.width * config.clip_dim
+    assert round(found / 1e6) == million
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "name", "million"),
+    [
+        (EVA_G_224, VisionTransformer, "eva_giant_patch14_clip_224", 1013),
+        (EVA02_L_336, EVA02, "eva02_large_patch14_clip_336", 304),
+    ],
+)
+def test_parameters_of_eva(
+    config: ViTConfig, kind: type[VisionTransformer], name: str, million: int
+) -> None:
+    """Exact but for the bias of keys, which EVA does not have and ours keeps zero."""
+    found = count_parameters(kind(config))
+    biases = config.depth * config.width
+    heads = config.width * config.clip_dim
+    assert found == published(name, num_classes=0) + heads + biases
     assert round(found / 1e6) == million
 
 
@@ -151,11 +176,16 @@ VITS = {
     "CLIP": dict(norms_embeddings=True, activation="quick_gelu", eps=1e-5),
     "SigLIP": dict(class_token=False, attention_pool=True, activation="tanh_gelu"),
     "DINOv2": dict(layer_scale=True),
+    "InternViT": dict(layer_scale=True, final_norm=False),
 }
 THEIR_VITS: dict[str, dict[str, Any]] = {
     "CLIP": dict(model_name="vit_large_patch14_clip_336", act_layer="quick_gelu"),
     "SigLIP": dict(model_name="vit_so400m_patch14_siglip_384", act_layer="gelu_tanh"),
     "DINOv2": dict(model_name="vit_large_patch14_dinov2"),
+    "InternViT": dict(
+        model_name="vit_intern300m_patch14_448",
+        dynamic_img_size=False,  # which asks for multiples of 14
+    ),
 }
 
 
@@ -190,6 +220,51 @@ def test_narrow_vit(kind: str) -> None:
     ours, theirs = narrow_vit(kind)
     x = pictures(45, seed=42)
     expected = theirs.forward_features(x)[:, theirs.num_prefix_tokens :].numpy()
+    found = ours(channels_last(x.numpy()))
+    assert expected.shape == (2, 9, 36)
+    assert relative_error(found, expected) <= TOWER_TOLERANCE
+
+
+EVAS: dict[str, tuple[type[VisionTransformer], str, str]] = {
+    "EVA-CLIP": (VisionTransformer, "gelu", "eva_giant_patch14_clip_224"),
+    "EVA-02": (EVA02, "silu", "eva02_large_patch14_clip_336"),
+}
+
+
+def joined_qkv(state: State) -> State:
+    """EVA's tensors with q, k and v as one Linear whose keys have a bias of zero."""
+    state = dict(state)
+    for name in [name for name in state if name.endswith("attn.proj.weight")]:
+        attention = name.removesuffix("proj.weight")
+        if attention + "q_proj.weight" in state:
+            kinds = [attention + f"{kind}_proj." for kind in "qkv"]
+            weights = [state.pop(kind + "weight") for kind in kinds]
+            state[attention + "qkv.weight"] = torch.cat(weights)
+            q, v = (state.pop(kinds[index] + "bias") for index in (0, 2))
+        else:
+            q, v = (state.pop(attention + f"{kind}_bias") for kind in "qv")
+        state[attention + "qkv.bias"] = torch.cat([q, torch.zeros_like(q), v])
+    return state
+
+
+@pytest.mark.parametrize("kind", EVAS)
+@torch.no_grad()
+def test_narrow_eva(kind: str) -> None:
+    """Three patches a side, heads of 12 channels."""
+    network, activation, name = EVAS[kind]
+    config = ViTConfig(
+        side=45, width=36, depth=3, heads=3, hidden=100, activation=activation
+    )
+    theirs = timm.create_model(
+        name, img_size=45, embed_dim=36, depth=3, num_heads=3, mlp_ratio=100 / 36
+    )
+    theirs.reset_classifier(0)
+    randomized(theirs, seed=44)
+    ours = network(config)
+    state = joined_qkv(theirs.state_dict())
+    load(ours, {name: converted(each) for name, each in state.items()})
+    x = pictures(45, seed=45)
+    expected = theirs.forward_features(x)[:, 1:].numpy()
     found = ours(channels_last(x.numpy()))
     assert expected.shape == (2, 9, 36)
     assert relative_error(found, expected) <= TOWER_TOLERANCE

@@ -1,5 +1,7 @@
 """Models of the published sizes, without their weights."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.memory import narrow
@@ -27,6 +29,17 @@ def test_the_published_numbers_of_parameters(geometry: str) -> None:
     projector = (3072 + hidden + 2) * hidden
     expected = LANGUAGE[geometry] + TOWER + projector
     assert whole_bytes(config, 1) == pytest.approx(expected, rel=0.005)
+
+
+def test_layers_are_counted_and_not_built() -> None:
+    config = narrow()
+    text = replace(config.text_config, num_hidden_layers=10**6)
+    whole = whole_bytes(replace(config, text_config=text), 1)
+    text = replace(text, num_hidden_layers=10**6 - 1)
+    layer = whole - whole_bytes(replace(config, text_config=text), 1)
+    three = replace(config.text_config, num_hidden_layers=3)
+    model = random_model(replace(config, text_config=three), mx.float16)
+    assert model.weights_bytes == 2 * (whole - (10**6 - 3) * layer)
 
 
 def test_another_geometry_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from fastvlm_mlx.planning.memory_plan import (
     PRECISIONS,
     Machine,
     Work,
+    _most_scores,
     check,
     mac_limit,
     make_plan,
@@ -78,6 +80,32 @@ def test_scores_count_where_they_are_written_out() -> None:
     written = make_plan(CONFIG, 0, Work(None, 3000), CPU)
     # 2048 x 2048 in the first step, more than 952 x 3000 in the second
     assert written.prefill - fused.prefill == 4 * 14 * 2048 * 2048
+
+
+def _listed_scores(positions: int, step: int) -> int:
+    """As `_most_scores`, by going through every step."""
+    ends = [*range(step, positions, step), positions]
+    sizes: list[int] = [(end - start) * end for start, end in pairwise([0, *ends])]
+    return max(sizes)
+
+
+@given(positions=st.integers(1, 5000), share=st.integers(1, 5000))
+def test_the_largest_step_is_found_without_listing_them(
+    positions: int, share: int
+) -> None:
+    step = min(positions, share)
+    assert _most_scores(positions, step) == _listed_scores(positions, step)
+    work = Work(None, positions, prefill_step=share)
+    fused = make_plan(CONFIG, 0, work, replace(CPU, fused_attention=True))
+    written = make_plan(CONFIG, 0, work, CPU)
+    assert written.prefill - fused.prefill == 4 * 14 * _listed_scores(positions, step)
+
+
+def test_a_plan_costs_nothing_whatever_it_is_of() -> None:
+    """In 5e14 steps nobody would see the end of a list."""
+    for machine in (CPU, GPU):
+        plan = make_plan(CONFIG, 0, Work((64, 64), 10**18, batch=10**18), machine)
+        assert plan.total > 10**30
 
 
 def test_at_large_resolutions_the_towers_scores_decide() -> None:
