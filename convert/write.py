@@ -26,7 +26,7 @@ from fastvlm_mlx.atomic_file import (
 )
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.errors import CheckpointError, FastVLMError, WriteError
+from fastvlm_mlx.errors import CheckpointError, FastVLMError, WriteError, shortened
 from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read_json
 from fastvlm_mlx.timings import Progress
 
@@ -185,7 +185,7 @@ def _errors_of(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WriteError(
-            f"{target} cannot be written: {error.strerror or error}."
+            f"{shortened(target, 255)} cannot be written: {error.strerror or error}."
         ) from None
 
 

@@ -93,6 +93,37 @@ def is_hub_id(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(name))
 
 
+def find_source(name: str, revision: str | None = None, **options: bool) -> Path:
+    """Find the folder of a checkpoint as it was published; nothing is converted.
+
+    Args:
+        name: a folder, a hub id, a short name of Apple's models, or "nano".
+        options: `offline`, `only_tower`, as `fastvlm_mlx.convert.download` has them.
+
+    Raises:
+        CheckpointError: nothing is there.
+        HubError: the download failed.
+    """
+    folder = expanded(name)
+    if os.path.exists(folder):  # unlike Path's, never raises
+        return folder
+    if name == EMBEDDED:
+        return find_model(EMBEDDED).path
+    repo_id, bits = published_model(name) or (name, None)
+    if bits is not None:
+        raise CheckpointError(
+            f"{name} is what {repo_id} becomes when it is used. The original is "
+            f"{name.partition('-')[0]}; to convert it so, add --bits {bits}."
+        )
+    if not is_hub_id(repo_id):
+        raise CheckpointError(
+            f"{quoted(name)} is not a folder; expected a checkpoint folder, or a "
+            'hub id such as "apple/FastVLM-0.5B", for short 0.5b.'
+        )
+    fetched: Path = _converter().download(repo_id, revision, **options)
+    return fetched
+
+
 def download(
     repo_id: str, revision: str | None = None, *, offline: bool = False
 ) -> Path:
