@@ -93,12 +93,12 @@ def is_hub_id(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(name))
 
 
-def find_source(name: str, revision: str | None = None, **options: bool) -> Path:
+def find_source(name: str, **options: str | bool | None) -> Path:
     """Find the folder of a checkpoint as it was published; nothing is converted.
 
     Args:
         name: a folder, a hub id, a short name of Apple's models, or "nano".
-        options: `offline`, `only_tower`, as `fastvlm_mlx.convert.download` has them.
+        options: `revision`, `offline`, `only_tower` of `fastvlm_mlx.convert.download`.
 
     Raises:
         CheckpointError: nothing is there.
@@ -120,7 +120,7 @@ def find_source(name: str, revision: str | None = None, **options: bool) -> Path
             f"{quoted(name)} is not a folder; expected a checkpoint folder, or a "
             'hub id such as "apple/FastVLM-0.5B", for short 0.5b.'
         )
-    fetched: Path = _converter().download(repo_id, revision, **options)
+    fetched: Path = _converter().download(repo_id, **options)
     return fetched
 
 

@@ -133,7 +133,7 @@ def run(arguments: argparse.Namespace) -> None:
     _check_upload(arguments)
     output, offline = expanded(arguments.output), arguments.offline
     report = converter.convert_checkpoint(
-        find_source(arguments.source, arguments.revision, offline=offline),
+        find_source(arguments.source, revision=arguments.revision, offline=offline),
         output,
         tower=arguments.tower
         and find_source(arguments.tower, offline=offline, only_tower=True),

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Find the folder and look at it; nothing is converted."""
     from ..resolve import find_source
 
-    folder = find_source(arguments.model, arguments.revision)
+    folder = find_source(arguments.model, revision=arguments.revision)
     found = importlib.import_module("fastvlm_mlx.convert").inspect_folder(folder)
     if arguments.json:
         answer_json(_as_json(found))

@@ -74,8 +74,8 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What would have been downloaded."""
     asked: list[Any] = []
 
-    def download(repo_id: str, revision: str | None, **options: bool) -> Path:
-        asked.append((repo_id, revision, options))
+    def download(repo_id: str, **options: Any) -> Path:
+        asked.append((repo_id, options))
         raise HubError("enough")
 
     monkeypatch.setattr("convert.download", download)
@@ -87,8 +87,8 @@ def test_short_names_are_hub_ids(fetched: list[Any], tmp_path: Path) -> None:
     assert cli.main(["convert", "0.5b", str(tmp_path / "out"), "--offline"]) == 1
     assert cli.main(["inspect", "1.5B", "--revision", "v2"]) == 1
     assert fetched == [
-        ("apple/FastVLM-0.5B", None, {"offline": True}),
-        ("apple/FastVLM-1.5B", "v2", {}),
+        ("apple/FastVLM-0.5B", {"revision": None, "offline": True}),
+        ("apple/FastVLM-1.5B", {"revision": "v2"}),
     ]
 
 
