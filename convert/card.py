@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from fastvlm_mlx.config import FastVLMConfig, Packing, QuantizationConfig
+from fastvlm_mlx.model_folder import CARD_FILE
 
 from .quality import Quality
 from .source import Source
-
-CARD = "README.md"
 
 _LAYOUTS = {
     "fused": "fastvlm-mlx's fused format (one folder, `fastvlm-mlx generate --model`)",
@@ -29,7 +28,7 @@ def write_card(
 ) -> None:
     """Write the model card: front matter of the hub, then source, recipe, licence."""
     text = _card(config, layout, quality)
-    (folder / CARD).write_text(text, encoding="utf-8")
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
 def _card(config: FastVLMConfig, layout: str, quality: Quality | None) -> str:

@@ -4,6 +4,7 @@ Nothing is written before every tensor of the source has been accounted for: use
 once, or dropped for a reason that the report gives.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Literal, get_args
 from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import DTYPES
 from fastvlm_mlx.device.setup import configure
-from fastvlm_mlx.errors import CheckpointError, OptionError
+from fastvlm_mlx.errors import CheckpointError, OptionError, quoted, shortened
 from fastvlm_mlx.model_folder import CONFIG_FILE
 from fastvlm_mlx.timings import Progress, unreported
 
@@ -173,16 +174,18 @@ def _report(
 
 def _check_options(dtype: str | None, to: str) -> None:
     if dtype is not None and dtype not in DTYPES:
-        raise OptionError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}.")
+        raise OptionError(
+            f"dtype is {quoted(dtype)}; expected one of {', '.join(DTYPES)}."
+        )
     if to not in FORMATS:
-        raise OptionError(f"to is {to!r}; expected one of {', '.join(FORMATS)}.")
+        raise OptionError(f"to is {quoted(to)}; expected one of {', '.join(FORMATS)}.")
 
 
 def _check_source(source: Source, output: Path, changed: bool) -> None:
     folder = source.folder
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # unlike Path's, never raises
         raise CheckpointError(
-            f"{folder} is not a folder; expected a checkpoint folder."
+            f"{shortened(folder)} is not a folder; expected a checkpoint folder."
         )
     if not source.has(CONFIG_FILE):
         raise CheckpointError(

@@ -16,26 +16,20 @@ from pathlib import Path
 
 from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.errors import CheckpointError, FastVLMError, HubError
-from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE
+from fastvlm_mlx.model_folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    INDEX_FILE,
+    OPEN_CLIP_FILE,
+    SOURCE_FILES,
+    WEIGHTS_FILE,
+)
 
 from .architecture import read_text_config
-from .source import OPEN_CLIP_FILE, Source
+from .source import Source
 
-_SMALL = (
-    "generation_config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "chat_template.*",
-    INDEX_FILE,
-    "LICENSE*",
-    "NOTICE",
-    "README.md",
-)
-"""What a conversion reads beside config.json and the weights."""
+_SMALL = (*SOURCE_FILES[1:], "NOTICE", CARD_FILE)
+"""What is fetched after config.json and before the weights."""
 
 _log = logging.getLogger("fastvlm_mlx")
 
@@ -234,7 +228,7 @@ def _cached(repo_id: str, revision: str | None) -> Path:
             if missing is None:
                 return Path(file).parent
             break
-    if missing or _is_begun(repo_id):
+    if missing or any(downloads_of(repo_id).glob("snapshots/*/*")):
         lost = f" ({missing} is missing)" if missing else ""
         raise HubError(
             f"{repo_id} is on this disk only in part{lost}, and the hub is not asked "
@@ -257,13 +251,13 @@ def _missing(folder: Path) -> str | None:
     return next((name for name in wanted if not source.has(name)), None)
 
 
-def _is_begun(repo_id: str) -> bool:
-    """Whether anything of a repository was fetched, of whatever commit."""
+def downloads_of(repo_id: str) -> Path:
+    """The folder of the hub's cache for a repository, there or not."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
     name = repo_folder_name(repo_id=repo_id, repo_type="model")
-    return any((Path(constants.HF_HUB_CACHE) / name).glob("snapshots/*/*"))
+    return Path(constants.HF_HUB_CACHE) / name
 
 
 _NOT_CONNECTED = frozenset(

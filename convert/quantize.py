@@ -51,6 +51,7 @@ def quantize(
     """Quantize a network's weights and judge the result.
 
     Args:
+        weights: none of them packed, whatever the config says of the source.
         samples: questions to judge with; 0 does not judge.
         progress: called with steps of answering, calibrating and judging done so far
             and in all.
@@ -59,6 +60,7 @@ def quantize(
         OptionError: the recipe fits no matrix, or the model is too large for this
             machine to be calibrated.
     """
+    config = replace(config, quantization=None)
     decided = plan(weights, recipe)
     dtype = judging_dtype(_parameters(weights))
     obstacle = _obstacle(weights, dtype)

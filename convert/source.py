@@ -20,23 +20,20 @@ from fastvlm_mlx.config import STAMP
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError, quoted
 from fastvlm_mlx.model_folder import (
+    CARD_FILE,
     CONFIG_FILE,
     INDEX_FILE,
+    OPEN_CLIP_FILE,
     WEIGHTS_FILE,
+    license_named,
     read_json,
     weight_map,
 )
-
-OPEN_CLIP_FILE = "open_clip_model.safetensors"
-"""What OpenCLIP calls the weights of an image encoder and its text encoder."""
 
 _READABLE = ("F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHOWN = 6  # faults named in one error; the rest are counted
-
-_FRONT_MATTER = re.compile(r"---\n(.*?)^---", re.DOTALL | re.MULTILINE)
-_LICENSE = re.compile(r"^(license|license_name): *[\"']?([\w.-]+)", re.MULTILINE)
 
 Json = Mapping[str, Any]
 Shape = tuple[int, ...]
@@ -162,10 +159,9 @@ class Source:
     @functools.cached_property
     def license(self) -> str:
         """The licence that the model card's front matter names; "" if it names none."""
-        found = _FRONT_MATTER.match(self.text("README.md") or "")
-        stated = dict(_LICENSE.findall(found[1] if found else ""))
-        # next to a name of its own a licence is called "other"
-        return stated.get("license_name") or stated.get("license") or ""
+        card = self.folder / CARD_FILE
+        text = card.read_text("utf-8", errors="replace") if card.is_file() else ""
+        return license_named(text)
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name."""

@@ -26,7 +26,7 @@ from fastvlm_mlx.atomic_file import (
 )
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.errors import CheckpointError, FastVLMError, WriteError
+from fastvlm_mlx.errors import CheckpointError, FastVLMError, WriteError, shortened
 from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read_json
 from fastvlm_mlx.timings import Progress
 
@@ -160,13 +160,32 @@ def check_target(target: Path, overwrite: bool) -> None:
             )
 
 
+def remove_folder(folder: Path) -> None:
+    """Delete a folder that was written here.
+
+    Raises:
+        CheckpointError: it was not, or something in it was not.
+        WriteError: it cannot be changed.
+    """
+    with _errors_of(folder):
+        link = "it is a link" if folder.is_symlink() else None
+        if reason := link or _reason_to_keep(folder):
+            raise CheckpointError(
+                f"{folder} was not written by this converter ({reason}), so it is not "
+                "removed."
+            )
+        old = temporary_path(folder, _OLD)
+        folder.rename(old)
+        _remove(old)
+
+
 @contextlib.contextmanager
 def _errors_of(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise WriteError(
-            f"{target} cannot be written: {error.strerror or error}."
+            f"{shortened(target, 255)} cannot be written: {error.strerror or error}."
         ) from None
 
 

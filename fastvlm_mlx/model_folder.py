@@ -4,6 +4,7 @@ Sizes and checks of what the files say are in config.py, weights in weights.py.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,30 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """What Hugging Face calls a model's weights: one file, or shards with an index."""
+
+OPEN_CLIP_FILE = "open_clip_model.safetensors"
+"""What OpenCLIP calls the weights of an image encoder and its text encoder."""
+
+CARD_FILE = "README.md"
+"""The model card, whose front matter names the licence."""
+
+SOURCE_FILES = (
+    CONFIG_FILE,
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "chat_template.*",
+    "LICENSE*",
+    INDEX_FILE,
+)
+"""What a conversion reads of a checkpoint's folder, weights and model card left out."""
+
+_FRONT_MATTER = re.compile(r"---\n(.*?)^---", re.DOTALL | re.MULTILINE)
+_LICENSE = re.compile(r"^(license|license_name): *[\"']?([\w.-]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -83,3 +108,11 @@ def is_converted(folder: Path) -> bool:
 def load_config(folder: Path) -> FastVLMConfig:
     """Read the config.json of a converted folder."""
     return FastVLMConfig.from_dict(read_json(folder / CONFIG_FILE))
+
+
+def license_named(card: str) -> str:
+    """The licence that the front matter of a model card names; "" if it names none."""
+    found = _FRONT_MATTER.match(card)
+    stated = dict(_LICENSE.findall(found[1] if found else ""))
+    # next to a name of its own a licence is called "other"
+    return stated.get("license_name") or stated.get("license") or ""

@@ -1,7 +1,15 @@
-"""A path as somebody typed it, and the file that it means."""
+"""A path as somebody typed it, and the folder for what can be made again."""
 
 import os
 from pathlib import Path
+
+from .errors import CheckpointError
+
+CACHE_VARIABLE = "FASTVLM_MLX_CACHE"
+"""Environment variable that moves the cache folder."""
+
+KERNELS = "kernels"
+"""The folder in the cache folder for kernels that MLX compiled."""
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -18,3 +26,19 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """
     found = Path(os.path.expanduser(os.fspath(path)))
     return Path.cwd() / found if str(found).startswith("~") else found
+
+
+def cache_folder() -> Path:
+    """Where converted models and kernels are kept; FASTVLM_MLX_CACHE moves it.
+
+    Raises:
+        CheckpointError: it is in a home folder, and the user has none.
+    """
+    stated = os.environ.get(CACHE_VARIABLE)
+    base = stated or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = expanded(base)
+    if base.startswith("~") and os.path.expanduser(base) == base:
+        raise CheckpointError(  # a user without a home, as in some containers
+            f"{base} does not exist; set {CACHE_VARIABLE} to a folder for models."
+        )
+    return folder if stated else folder / "fastvlm-mlx"

@@ -2,10 +2,9 @@
 
 "nano" is the model inside the package. A folder in this package's format is used
 as it is. A PyTorch folder, or a hub id such as "apple/FastVLM-0.5B", is converted
-once into a cache folder, under a name that changes with its files.
+once into a cache folder, and again when its contents have changed.
 """
 
-import hashlib
 import importlib
 import logging
 import os
@@ -13,7 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .config import FORMAT_VERSION, STAMP, FastVLMConfig
+from .caches.model_cache import ModelCache
+from .config import STAMP, FastVLMConfig
 from .errors import CheckpointError, FastVLMError, quoted
 from .model_folder import CONFIG_FILE, ModelFolder, read_json
 from .paths import expanded
@@ -31,9 +31,6 @@ SHORT_NAMES = (EMBEDDED, *REPOSITORIES, *(f"{size}-4bit" for size in REPOSITORIE
 """What is worth suggesting; other bits may be said as well."""
 
 _SHORT = re.compile(r"(0\.5b|1\.5b|7b)(?:-([234568])bit)?", re.IGNORECASE)
-
-CACHE_VARIABLE = "FASTVLM_MLX_CACHE"
-"""Environment variable that moves the cache folder."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -96,6 +93,37 @@ def is_hub_id(name: str) -> bool:
     return bool(_HUB_ID.fullmatch(name))
 
 
+def find_source(name: str, **options: str | bool | None) -> Path:
+    """Find the folder of a checkpoint as it was published; nothing is converted.
+
+    Args:
+        name: a folder, a hub id, a short name of Apple's models, or "nano".
+        options: `revision`, `offline`, `only_tower` of `fastvlm_mlx.convert.download`.
+
+    Raises:
+        CheckpointError: nothing is there.
+        HubError: the download failed.
+    """
+    folder = expanded(name)
+    if os.path.exists(folder):  # unlike Path's, never raises
+        return folder
+    if name == EMBEDDED:
+        return find_model(EMBEDDED).path
+    repo_id, bits = published_model(name) or (name, None)
+    if bits is not None:
+        raise CheckpointError(
+            f"{name} is what {repo_id} becomes when it is used. The original is "
+            f"{name.partition('-')[0]}; to convert it so, add --bits {bits}."
+        )
+    if not is_hub_id(repo_id):
+        raise CheckpointError(
+            f"{quoted(name)} is not a folder; expected a checkpoint folder, or a "
+            'hub id such as "apple/FastVLM-0.5B", for short 0.5b.'
+        )
+    fetched: Path = _converter().download(repo_id, **options)
+    return fetched
+
+
 def download(
     repo_id: str, revision: str | None = None, *, offline: bool = False
 ) -> Path:
@@ -112,33 +140,21 @@ def download(
     return folder
 
 
-def cache_folder() -> Path:
-    """Where converted models are kept; FASTVLM_MLX_CACHE moves it."""
-    stated = os.environ.get(CACHE_VARIABLE)
-    base = stated or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        folder = Path(base).expanduser()
-    except RuntimeError:  # a user without a home, as in some containers
-        raise CheckpointError(
-            f"{base} does not exist; set {CACHE_VARIABLE} to a folder for models."
-        ) from None
-    return folder if stated else folder / "fastvlm-mlx"
-
-
 def _converted(folder: Path, name: str, bits: int | None = None) -> ModelFolder:
     config = folder / CONFIG_FILE
     values = read_json(config) if config.is_file() else {}
     if STAMP in values:
         return ModelFolder(folder, FastVLMConfig.from_dict(values))
-    safe_name = re.sub(r"[^\w.-]+", "--", name).strip("-") or "model"
-    safe_name += f"-{bits}bit" if bits else ""
-    target = cache_folder() / f"{safe_name}-{_fingerprint(folder)}"
-    if target.is_dir():
-        return ModelFolder.read(target)
-    _log.info("Converting %s once into %s.", name, target)
-    _convert(folder, target, name, bits)
+    cache = ModelCache()
+    target = cache.place_of(folder, f"{name}-{bits}bit" if bits else name)
+    known = target.is_dir()
+    if not known:
+        _log.info("Converting %s once into %s.", name, target)
+        _convert(folder, target, name, bits)
     found = ModelFolder.read(target)
-    _show_license(found)
+    if not known:
+        _show_license(found)
+    cache.note_use(target, folder)
     return found
 
 
@@ -168,13 +184,3 @@ def _show_license(model: ModelFolder) -> None:
         "see LICENSE and NOTICE" if has_text else "see NOTICE",
         model.path,
     )
-
-
-def _fingerprint(folder: Path) -> str:
-    """Changes with a file of the folder or the format, without reading the weights."""
-    digest = hashlib.sha256(f"{FORMAT_VERSION} {folder.resolve()}".encode())
-    for file in sorted(folder.iterdir()):
-        if file.is_file():
-            status = file.stat()
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]

@@ -11,10 +11,13 @@ import pytest
 
 import fastvlm_mlx
 from fastvlm_mlx import resolve as resolve_module
+from fastvlm_mlx.caches import model_cache
 from fastvlm_mlx.cli import main
 from fastvlm_mlx.errors import CheckpointError, ConfigError
 from fastvlm_mlx.model_folder import is_converted, load_config
-from fastvlm_mlx.resolve import CACHE_VARIABLE, cache_folder, find_model, resolve
+from fastvlm_mlx.paths import CACHE_VARIABLE, cache_folder
+from fastvlm_mlx.resolve import find_model, resolve
+from tests.convert.folders import edit_json
 from tests.opened_files import opened_files
 
 NANO = Path(fastvlm_mlx.__file__).parent / "assets" / "nano"
@@ -114,12 +117,25 @@ def test_the_source_is_left_as_it_was(source: Path, cache: Path) -> None:
     assert before == after
 
 
+def copies(cache: Path) -> list[Path]:
+    return [path for path in cache.iterdir() if path.is_dir()]
+
+
 def test_a_changed_file_is_converted_anew(source: Path, cache: Path) -> None:
     first = resolve(source)
-    status = (source / "config.json").stat()
-    os.utime(source / "config.json", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert resolve(source) != first
-    assert len(list(cache.iterdir())) == 2
+    edit_json(source / "config.json", tokenizer_model_max_length=64)
+    second = resolve(source)
+    assert second != first
+    assert load_config(second).max_length == 64
+    assert {*copies(cache)} == {first, second}
+
+
+def test_a_file_that_is_not_read_changes_nothing(source: Path, cache: Path) -> None:
+    first = resolve(source)
+    (source / ".DS_Store").write_text("Finder was here")
+    os.utime(source / "model.safetensors", (0, 0))
+    assert resolve(source) == first
+    assert copies(cache) == [first]
 
 
 def test_a_new_format_is_converted_anew(
@@ -127,14 +143,16 @@ def test_a_new_format_is_converted_anew(
 ) -> None:
     """Else an upgrade would meet its own old cache, and refuse it for ever."""
     first = resolve(source)
-    monkeypatch.setattr(resolve_module, "FORMAT_VERSION", 10**6)
+    monkeypatch.setattr(model_cache, "FORMAT_VERSION", 10**6)
     assert resolve(source) != first
 
 
 def test_folders_of_one_name_do_not_meet(
     source: Path, tmp_path: Path, cache: Path
 ) -> None:
-    other = shutil.copytree(source, tmp_path / "elsewhere" / source.name)
+    other = Path(shutil.copytree(source, tmp_path / "elsewhere" / source.name))
+    assert resolve(source) == resolve(other)  # the same model in two places
+    edit_json(other / "config.json", tokenizer_model_max_length=64)
     assert resolve(source) != resolve(other)
 
 

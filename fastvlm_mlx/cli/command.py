@@ -18,6 +18,7 @@ from . import (
     generate,
     inspect,
     kernel_cache,
+    models,
     plan,
     quality,
 )
@@ -37,7 +38,7 @@ from .typed_images import image_source, is_there, looks_like_image
 
 VERBS = (
     *(generate, chat, batch),
-    *(convert, inspect, quality),
+    *(convert, inspect, quality, models),
     *(evaluate, plan, doctor, benchmark),
     completion,
 )

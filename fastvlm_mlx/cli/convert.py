@@ -5,11 +5,11 @@ import importlib
 import os
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..config import GROUP_SIZES, PACKINGS
-from ..errors import OptionError
+from ..errors import OptionError, quoted
+from ..paths import expanded
 from .arguments import GOES_ON, Verbs, add_everywhere
 from .quality import add_samples, quality_lines
 from .terminal import ProgressBar, answer
@@ -25,8 +25,10 @@ def add_parser(verbs: Verbs) -> None:
         description="Turn a FastVLM checkpoint of any published layout into a folder "
         "of fused MLX weights. Without options nothing is lost.",
     )
-    parser.add_argument("source", metavar="SRC", help="a checkpoint folder or a hub id")
-    parser.add_argument("output", metavar="OUT", type=Path, help="the folder to write")
+    parser.add_argument(
+        "source", metavar="SRC", help="a checkpoint folder, a hub id, or 0.5b, 1.5b, 7b"
+    )
+    parser.add_argument("output", metavar="OUT", help="the folder to write")
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument(
         "--tower",
@@ -122,23 +124,24 @@ def _add_quantization(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch if needed, convert, and say what came of it."""
+    from ..resolve import find_source
+
     converter = importlib.import_module("fastvlm_mlx.convert")
     # both refuse before anything is fetched
     recipe = _recipe(arguments, converter)
     converter.check_samples(arguments.quality_samples)
     _check_upload(arguments)
-    output = Path(os.path.expanduser(arguments.output))
-    offline = arguments.offline
+    output, offline = expanded(arguments.output), arguments.offline
     report = converter.convert_checkpoint(
-        _folder(arguments.source, converter, offline, revision=arguments.revision),
+        find_source(arguments.source, revision=arguments.revision, offline=offline),
         output,
         tower=arguments.tower
-        and _folder(arguments.tower, converter, offline, only_tower=True),
+        and find_source(arguments.tower, offline=offline, only_tower=True),
         to=arguments.to,
         recipe=recipe,
         dtype=arguments.dtype,
         overwrite=arguments.overwrite,
-        source_name=arguments.source,
+        source_name=_source_name(arguments.source),
         quality_samples=0 if arguments.no_quality else arguments.quality_samples,
         progress=ProgressBar(hidden=arguments.quiet),
         judging=ProgressBar(hidden=arguments.quiet, unit=" steps"),
@@ -149,15 +152,12 @@ def run(arguments: argparse.Namespace) -> None:
         answer(f"  uploaded  {converter.upload(output, arguments.upload)}")
 
 
-def _folder(name: str, converter: Any, offline: bool, **options: Any) -> Path:
-    """A folder on this disk, or that of a hub id."""
-    from ..resolve import is_hub_id
+def _source_name(name: str) -> str:
+    """What the result calls its source: a short name is a hub id's."""
+    from ..resolve import published_model
 
-    folder = Path(os.path.expanduser(name))
-    if os.path.exists(folder) or not is_hub_id(name):
-        return folder
-    fetched: Path = converter.download(name, offline=offline, **options)
-    return fetched
+    repo_id, _ = published_model(name) or (name, None)
+    return name if os.path.exists(expanded(name)) else repo_id
 
 
 def _check_upload(arguments: argparse.Namespace) -> None:
@@ -168,7 +168,9 @@ def _check_upload(arguments: argparse.Namespace) -> None:
     if arguments.dry_run or arguments.offline:
         raise OptionError("--upload needs neither --dry-run nor --offline.")
     if not is_hub_id(arguments.upload):
-        raise OptionError(f"--upload is {arguments.upload!r}; expected owner/name.")
+        raise OptionError(
+            f"--upload is {quoted(arguments.upload)}; expected owner/name."
+        )
 
 
 def _recipe(arguments: argparse.Namespace, converter: Any) -> Any:
@@ -187,7 +189,7 @@ def _recipe(arguments: argparse.Namespace, converter: Any) -> Any:
     return converter.Recipe(bits=arguments.bits, **given)
 
 
-def _summary(report: Any, output: Path, dry_run: bool) -> str:
+def _summary(report: Any, output: str, dry_run: bool) -> str:
     reasons = sorted(set(report.dropped.values()))
     lines = [
         f"{output} (nothing is written)" if dry_run else f"{output}",

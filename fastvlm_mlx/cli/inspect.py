@@ -3,8 +3,6 @@
 import argparse
 import dataclasses
 import importlib
-import os
-from pathlib import Path
 from typing import Any
 
 from .arguments import Verbs, add_everywhere
@@ -39,13 +37,9 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Find the folder and look at it; nothing is converted."""
-    from ..resolve import EMBEDDED, download, is_hub_id, resolve
+    from ..resolve import find_source
 
-    folder = Path(os.path.expanduser(arguments.model))
-    if arguments.model == EMBEDDED:
-        folder = resolve(EMBEDDED)
-    elif not os.path.exists(folder) and is_hub_id(arguments.model):
-        folder = download(arguments.model, arguments.revision)
+    folder = find_source(arguments.model, revision=arguments.revision)
     found = importlib.import_module("fastvlm_mlx.convert").inspect_folder(folder)
     if arguments.json:
         answer_json(_as_json(found))

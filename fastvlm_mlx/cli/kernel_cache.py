@@ -4,7 +4,7 @@ import sys
 
 from ..device.kernel_folder import keep_kernels
 from ..errors import FastVLMError
-from ..resolve import cache_folder
+from ..paths import KERNELS, cache_folder
 
 
 def keep() -> None:
@@ -12,6 +12,6 @@ def keep() -> None:
     if sys.platform != "linux":
         return
     try:
-        keep_kernels(cache_folder() / "kernels")
+        keep_kernels(cache_folder() / KERNELS)
     except FastVLMError:  # a user without a home, who may need no cache at all
         return
