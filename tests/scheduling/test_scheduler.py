@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,16 +26,12 @@ from fastvlm_mlx.device.thread import device_thread
 from fastvlm_mlx.errors import ImageError
 from fastvlm_mlx.scheduling import scheduler as scheduler_module
 from fastvlm_mlx.scheduling.scheduled import Slots
+from tests.probes import noise
 
 QUESTIONS = ("What is in this picture?", "Is it red?", "Why?", "Say it. " * 12)
 
 
-def noise(seed: int) -> Image.Image:
-    values = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)
-    return Image.fromarray(values)
-
-
-IMAGES = [noise(seed) for seed in range(5)]
+IMAGES = [noise(seed, 80, 60) for seed in range(5)]
 
 
 @pytest.fixture
