@@ -4,6 +4,7 @@ Read from the source, so that imports inside functions and for type checkers cou
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -109,11 +110,13 @@ NEVER = {
 }
 
 MOST_ROWS = 30
+MOST_MODULES = 25
 
 TORCH = {"torch", "torchvision", "timm", "transformers"}
 TORCH_FOLDERS = (
     "benchmarks/nano",
     "benchmarks/encode.py",  # times torch beside ours, where it is installed
+    "tests/nano/train",
     "tests/parity",
     "tests/goldens",
 )
@@ -231,6 +234,30 @@ def test_there_are_no_cycles() -> None:
                 break
             left = {m: found - free for m, found in left.items() if m not in free}
     assert not faults
+
+
+def packages() -> set[str]:
+    """Folders with code, of what ships and of the benchmarks, relative to the root."""
+    files = [file for name in CODE[:3] for file in (ROOT / name).rglob("*.py")]
+    return {file.parent.relative_to(ROOT).as_posix() for file in files}
+
+
+def test_no_folder_is_crowded() -> None:
+    counts = {each: len([*(ROOT / each).glob("*.py")]) for each in packages()}
+    assert not {each: n for each, n in counts.items() if n > MOST_MODULES}
+
+
+def test_the_architecture_lists_the_packages() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `([\w/]+)/` \|", text, re.MULTILINE)) - {"tests"}
+    assert listed == {each for each in packages() if _is_listed(each)}
+
+
+def _is_listed(package: str) -> bool:
+    """All that ships; of the benchmarks the first folders that are programs."""
+    if package.startswith("benchmarks/"):
+        return package.count("/") == 1 and package != "benchmarks/measuring"
+    return True
 
 
 def test_convert_imports_of_the_runtime() -> None:

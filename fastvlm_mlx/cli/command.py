@@ -63,6 +63,8 @@ def run(argv: Sequence[str] | None) -> int:
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         show_log(arguments.quiet)
+        if argv is None:  # the process is ours alone
+            kernel_cache.keep()
         interrupts.note = getattr(arguments, "when_stopped", "stopped")
         return _carried_out(arguments)
     except BrokenPipeError:

@@ -14,12 +14,10 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from .backend import current, mx
-
-SWITCH = "FASTVLM_MLX_COMPILE"
-"""Environment variable: 1 compiles at once, 0 never."""
 
 WORTH = 4.2e14
 """Parameters times pixels of images encoded, after which compiling would have paid:
@@ -33,54 +31,50 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True)
+class Compiler:
+    """What decides when kernels are compiled; `device/setup.py` knows the machine."""
+
+    asked: bool | None = None  # at once, never; None is when it pays
+    works: bool = True  # whether there is one
+    are_compiled: Callable[[], bool] = lambda: False  # by an earlier process
+    mark_compiled: Callable[[], None] = lambda: None
+
+
 class Kernels:
     """Whether this process uses compiled kernels, and what it has done without."""
 
     def __init__(self) -> None:
-        self._used = True  # MLX's own way, until `hold_back`
-        self._possible = True
-        self._known = False
-        self._wanted = False
-        self._mark: Callable[[], None] = lambda: None
+        self.compiler = Compiler()
+        self._used: bool | None = None  # None: not decided yet
+        self._hopeless = False
         self._without = 0.0  # parameters times pixels encoded without kernels
         self._with = 0  # images encoded with them
-
-    def hold_back(
-        self, *, possible: bool, known: bool, at_once: bool, mark: Callable[[], None]
-    ) -> None:
-        """Use no kernels until they pay.
-
-        Args:
-            possible: whether they can and may be compiled at all.
-            known: whether they were compiled before.
-            at_once: use them from the first on, whether that pays or not.
-            mark: called when the kernels for an image are there.
-        """
-        self._used = False
-        self._possible, self._known, self._mark = possible, known, mark
-        self._wanted = at_once or known
 
     @property
     def used(self) -> bool:
         """Whether what is built now may be compiled; always, on a GPU."""
         if current() != "cpu":
             return True
-        if self._wanted:  # not earlier, since this is the thread that computes
-            self.begin()
+        if self._used is None:
+            self._used = False
+            compiler = self.compiler
+            self._hopeless = compiler.asked is False or not compiler.works
+            if compiler.asked or compiler.are_compiled():
+                self.begin()
         return self._used
 
     def begin(self) -> None:
         """Use kernels from now on, unless they cannot be compiled or must not be."""
-        self._wanted = False
-        if self._used or not self._possible or current() != "cpu":
+        if self.used or self._hopeless:
             return
-        if not self._known:
+        if not self.compiler.are_compiled():
             _log.info(
                 "Compiling for this CPU with g++, about ten seconds, kept for later "
-                "(%s=0 does without).",
-                SWITCH,
+                "(FASTVLM_MLX_COMPILE=0 does without)."
             )
-        self._used = self._possible = _compiles()
+        self._used = _compiles()
+        self._hopeless = not self._used
 
     def count(self, parameters: int, pixels: int) -> None:
         """Note images that are about to be encoded; enough of them start compiling."""
@@ -91,7 +85,7 @@ class Kernels:
         if self._used:
             self._with += 1
             if self._with == 2:  # those of the first one are there
-                self._mark()
+                self.compiler.mark_compiled()
 
 
 kernels = Kernels()

@@ -7,8 +7,11 @@ import sys
 
 from . import blas, malloc
 from .backend import current, mx
-from .compiling import SWITCH, kernels
+from .compiling import Compiler, kernels
 from .kernel_folder import are_compiled, mark_compiled
+
+COMPILE = "FASTVLM_MLX_COMPILE"
+"""Environment variable: 1 compiles kernels at once, 0 never."""
 
 _CACHE_SHARE = 8
 """One part in so many of the GPU's memory is for freed buffers. MLX would keep them for
@@ -21,8 +24,7 @@ def configure() -> None:
     """Set the process up for speed; once, before the first large arrays.
 
     On Metal these are MLX's limits: without a wired limit macOS may page weights out
-    between tokens. On a Linux CPU MLX gets OpenBLAS, and malloc keeps freed memory. On
-    any CPU kernels are compiled only where that pays.
+    between tokens. On a Linux CPU MLX gets OpenBLAS, and malloc keeps freed memory.
     """
     if current() == "metal":
         size = int(mx.device_info()["max_recommended_working_set_size"])
@@ -31,11 +33,11 @@ def configure() -> None:
     elif current() == "cpu" and sys.platform == "linux":
         blas.load()
         malloc.keep()
-    if current() == "cpu":
-        asked = os.environ.get(SWITCH)
-        kernels.hold_back(
-            possible=asked != "0" and shutil.which("g++") is not None,
-            known=are_compiled(),
-            at_once=asked == "1",
-            mark=mark_compiled,
-        )
+        kernels.compiler = compiler()
+
+
+def compiler() -> Compiler:
+    """The C++ compiler of this machine, and whether it was asked for."""
+    asked = {"1": True, "0": False}.get(os.environ.get(COMPILE, ""))
+    works = shutil.which("g++") is not None
+    return Compiler(asked, works, are_compiled, mark_compiled)

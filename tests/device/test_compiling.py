@@ -12,7 +12,7 @@ import pytest
 
 from fastvlm_mlx.device import compiling, setup
 from fastvlm_mlx.device.backend import current, mx
-from fastvlm_mlx.device.compiling import SWITCH, WORTH, Kernels, sparing
+from fastvlm_mlx.device.compiling import WORTH, Compiler, Kernels, sparing
 from fastvlm_mlx.resolve import find_model
 from fastvlm_mlx.weights import load_model
 
@@ -27,11 +27,19 @@ Situation = Callable[..., Kernels]
 def situation(monkeypatch: pytest.MonkeyPatch) -> Situation:
     """A process that has computed nothing yet, on a machine as described."""
 
-    def made(works: bool = True, backend: str = "cpu", **described: bool) -> Kernels:
+    def made(
+        asked: bool | None = None,
+        works: bool = True,
+        known: bool = False,
+        compiles: bool = True,
+        backend: str = "cpu",
+    ) -> Kernels:
         monkeypatch.setattr(compiling, "current", lambda: backend)
-        monkeypatch.setattr(compiling, "_compiles", lambda: works)
-        kernels, usual = Kernels(), {"possible": True, "known": False, "at_once": False}
-        kernels.hold_back(**{**usual, **described}, mark=lambda: marks.append(1))
+        monkeypatch.setattr(compiling, "_compiles", lambda: compiles)
+        kernels = Kernels()
+        kernels.compiler = Compiler(
+            asked, works, lambda: known, lambda: marks.append(1)
+        )
         return kernels
 
     marks.clear()
@@ -46,11 +54,11 @@ marks: list[int] = []
     [
         ({}, False),
         ({"known": True}, True),
-        ({"at_once": True}, True),
-        ({"possible": False, "known": True}, False),
-        ({"possible": False, "at_once": True}, False),
-        ({"works": False, "at_once": True}, False),
-        ({"possible": False, "backend": "metal"}, True),
+        ({"asked": True}, True),
+        ({"asked": False, "known": True}, False),
+        ({"works": False, "asked": True}, False),
+        ({"compiles": False, "asked": True}, False),
+        ({"asked": False, "backend": "metal"}, True),
     ],
 )
 def test_what_a_process_begins_with(
@@ -60,37 +68,27 @@ def test_what_a_process_begins_with(
 
 
 @pytest.mark.parametrize(
-    ("asked", "compiler", "marked", "expected"),
-    [
-        (None, True, False, (True, False, False)),
-        (None, False, False, (False, False, False)),
-        ("1", True, False, (True, False, True)),
-        ("0", True, True, (False, True, False)),
-    ],
+    ("value", "asked"), [(None, None), ("", None), ("1", True), ("0", False)]
 )
-def test_what_the_environment_says(
-    monkeypatch: pytest.MonkeyPatch,
-    asked: str | None,
-    compiler: bool,
-    marked: bool,
-    expected: tuple[bool, bool, bool],
+@pytest.mark.parametrize("there", [True, False])
+def test_what_the_machine_says(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, asked: bool | None, there: bool
 ) -> None:
-    found: dict[str, object] = {}
-    monkeypatch.setenv(SWITCH, asked or "")
-    monkeypatch.setattr(setup, "current", lambda: "cpu")
-    monkeypatch.setattr(shutil, "which", lambda name: name if compiler else None)
-    monkeypatch.setattr(setup, "are_compiled", lambda: marked)
-    monkeypatch.setattr(compiling.kernels, "hold_back", lambda **k: found.update(k))
-    setup.configure.__wrapped__()
-    assert (found["possible"], found["known"], found["at_once"]) == expected
+    monkeypatch.setenv(setup.COMPILE, value or "")
+    if value is None:
+        monkeypatch.delenv(setup.COMPILE)
+    monkeypatch.setattr(shutil, "which", lambda name: name if there else None)
+    found = setup.compiler()
+    assert (found.asked, found.works) == (asked, there)
 
 
 @pytest.mark.parametrize(
     ("described", "used"),
     [
         ({}, True),
-        ({"possible": False}, False),
+        ({"asked": False}, False),
         ({"works": False}, False),
+        ({"compiles": False}, False),
     ],
 )
 def test_enough_images_start_compiling_where_it_is_possible(
@@ -130,7 +128,7 @@ def test_the_user_reads_one_line(
 def test_kernels_are_marked_once_an_image_went_through_them(
     situation: Situation,
 ) -> None:
-    kernels = situation(at_once=True)
+    kernels = situation(asked=True)
     kernels.count(1, 1)
     assert not marks
     for _ in range(3):
@@ -141,7 +139,6 @@ def test_kernels_are_marked_once_an_image_went_through_them(
 @pytest.fixture
 def held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = Kernels()
-    kernels.hold_back(possible=True, known=False, at_once=False, mark=lambda: None)
     monkeypatch.setattr(compiling, "kernels", kernels)
     monkeypatch.setattr(compiling, "current", lambda: "cpu")
 
@@ -210,7 +207,7 @@ print(result.text, len(list(kernel_folder().glob("*.so"))))
 
 def answer(picture: Path, folder: Path, **environment: str) -> tuple[str, str]:
     """What one answer by nano prints and logs, with no kernels there before."""
-    known = {name: text for name, text in os.environ.items() if name != SWITCH}
+    known = {name: text for name, text in os.environ.items() if name != setup.COMPILE}
     done = subprocess.run(
         [sys.executable, "-c", ANSWER, str(picture)],
         env={**known, "TMPDIR": str(folder), **environment},
