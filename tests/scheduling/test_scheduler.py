@@ -438,6 +438,30 @@ def test_memory_is_counted_of_all_that_runs_together(
     assert all(log.error is None for log in logs)
 
 
+def test_a_small_request_does_not_pass_one_that_waits_for_memory(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a stream of small ones could keep a large one waiting for ever."""
+    monkeypatch.setattr(by_hand.engine, "_end_tokens", {})
+    large, small = (
+        by_hand.engine.open(Request("Say it.", max_tokens=count)).memory
+        for count in (400, 2)
+    )
+    assert small.kv_cache < large.kv_cache
+    scheduler = by_hand.scheduler
+    scheduler._limit = large.total + small.kv_cache  # a large and a small one
+    cancels = [
+        by_hand.add(None, "Say it.", max_tokens=count)[1] for count in (400, 400, 2)
+    ]
+    for _ in range(5):
+        by_hand.turn()
+        assert len(scheduler.running) + len(scheduler.preparing) == 1
+        assert [each.opened.memory for each in scheduler.waiting] == [large, small]
+    for cancel in cancels:
+        cancel()
+    by_hand.turn()
+
+
 # --- threads, and the end of the process ------------------------------------------
 
 
