@@ -12,7 +12,7 @@ LMMS := .venv-lmms
 WORKERS ?= auto
 PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test drills lint types parity peers smoke evaluate clean
+.PHONY: demo test drills mutations lint types parity peers smoke evaluate clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastvlm-mlx generate --image docs/pictures/demo.png --stats \
@@ -27,6 +27,9 @@ test: $(VENV)/.installed-dev
 
 drills: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q $(PARALLEL) -m drills
+
+mutations: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.mutations
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from fastvlm_mlx.errors import FastVLMError, ImageError, OptionError, PromptErro
 from fastvlm_mlx.images import image as picture_module
 from fastvlm_mlx.images.resize import prepare
 from fastvlm_mlx.text.prompt import Message
+from tests.probes import first_logits
 
 QUESTION = "What is in this picture?"
 SAMPLED: dict[str, Any] = {"temperature": 1.0, "max_tokens": 12}
@@ -84,20 +85,6 @@ def test_two_pictures_stand_where_they_belong(
         result = vlm.generate(images, prompt, max_tokens=10)
         expected = greedy_by_hand(vlm, prompt, images, 10)
         assert list(result.token_ids) == expected[: len(result.token_ids)]
-
-
-def first_logits(vlm: FastVLM, images: list[Image.Image], prompt: str) -> mx.array:
-    """What the first token is chosen by."""
-    seen: list[mx.array] = []
-
-    def spy(logits: mx.array) -> mx.array:
-        seen.append(logits)
-        return mx.argmax(logits, axis=-1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "make_sampler", lambda *_: spy)
-        list(vlm.stream(images, prompt, max_tokens=1, use_cache=False))
-    return seen[0]
 
 
 def test_the_first_logits_equal_those_by_hand(

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import fastvlm_mlx
-from fastvlm_mlx import FastVLM, Request, engine
+from fastvlm_mlx import FastVLM, Request
 from fastvlm_mlx.caches.kv import is_plain
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CacheError, OptionError, PromptError
@@ -21,6 +20,7 @@ from fastvlm_mlx.generation import decode as decode_module
 from fastvlm_mlx.images import image as picture_module
 from fastvlm_mlx.model.language import KVCache
 from fastvlm_mlx.text.prompt import Message
+from tests.probes import first_logits, noise
 
 Open = Callable[..., FastVLM]
 Asked = tuple[list[Any], str]
@@ -51,12 +51,6 @@ def fresh(open_model: Open) -> FastVLM:
     return open_model()
 
 
-def noise(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
-    """A picture like no other."""
-    values = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    return Image.fromarray(values)
-
-
 def rectangle(colour: tuple[int, int, int]) -> np.ndarray[Any, Any]:
     """A picture that nano knows: a plainly oblong rectangle on a pale ground."""
     pixels = np.full((64, 64, 3), 235, np.uint8)
@@ -68,20 +62,6 @@ def uncached(vlm: FastVLM, asked: Asked, **options: Any) -> tuple[int, ...]:
     result = vlm.generate(*asked, use_cache=False, **options)
     assert result.reused_tokens == 0
     return result.token_ids
-
-
-def first_logits(vlm: FastVLM, asked: Asked, **options: Any) -> np.ndarray[Any, Any]:
-    """What the first token is chosen by, (V,)."""
-    seen: list[mx.array] = []
-
-    def spy(logits: mx.array) -> mx.array:
-        seen.append(logits)
-        return mx.argmax(logits, axis=-1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "make_sampler", lambda *_: spy)
-        vlm.generate(*asked, max_tokens=1, **options)
-    return np.array(seen[0][0])
 
 
 # --- answers ----------------------------------------------------------------------
@@ -321,7 +301,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 
 def variants(count: int) -> list[tuple[Any, dict[str, Any]]]:
     """A picture in which one pixel differs each time, or one setting."""
-    base = np.asarray(noise(3, (48, 64))).copy()
+    base = np.asarray(noise(3, 64, 48)).copy()
     found: list[tuple[Any, dict[str, Any]]] = [(base, each) for each in SETTINGS]
     see_through = np.dstack([base, np.full(base.shape[:2], 128, np.uint8)])
     found.append((see_through, SETTINGS[0]))
@@ -382,7 +362,7 @@ def test_views_outlive_the_process_too(open_model: Open, tmp_path: Path) -> None
     for expected in (len(SETTINGS), 0):
         vlm = open_model(cache_folder=tmp_path)
         for each in SETTINGS:
-            asked: Asked = ([noise(1, (48, 64))], "Why?")
+            asked: Asked = ([noise(1, 64, 48)], "Why?")
             found = vlm.generate(*asked, max_tokens=4, **each)
             assert found.token_ids == uncached(
                 open_model(), asked, max_tokens=4, **each
@@ -395,7 +375,7 @@ def test_a_file_that_changes_under_its_name(fresh: FastVLM, tmp_path: Path) -> N
     path, answers = tmp_path / "picture.png", []
     for seed in (1, 2, 1):
         noise(seed).save(path)
-        answers.append(first_logits(fresh, ([path], "Why?")))
+        answers.append(first_logits(fresh, [path], "Why?"))
     assert np.abs(answers[0] - answers[1]).max() > 1e-3
     assert np.abs(answers[0] - answers[2]).max() < 1e-5
     assert fresh.cache_stats.images_encoded == 2
@@ -414,9 +394,9 @@ def test_a_known_file_of_a_forgotten_picture_is_decoded_again(
     fresh: FastVLM, picture_file: Path
 ) -> None:
     asked: Any = ([picture_file], "Why?")
-    expected = first_logits(fresh, asked)
+    expected = first_logits(fresh, *asked)
     fresh.engine.caches.clear()
-    assert np.abs(first_logits(fresh, asked) - expected).max() < 1e-5
+    assert np.abs(first_logits(fresh, *asked) - expected).max() < 1e-5
     assert fresh.cache_stats.images_encoded == 2
 
 

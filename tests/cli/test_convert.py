@@ -1,142 +1,163 @@
-"""`fastvlm-mlx convert`, `inspect` and `quality`: what their words mean."""
+"""`fastvlm-mlx convert`: what it says, writes and refuses."""
 
-import json
-import shutil
+import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fastvlm_mlx
 from fastvlm_mlx import cli
-from fastvlm_mlx.errors import HubError
-from fastvlm_mlx.model_folder import is_converted, load_config
-from fastvlm_mlx.resolve import find_source
 
 Captured = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def places(
+def test_convert_says_what_it_did(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    output = tmp_path / "out"
+    assert cli.main(["convert", str(golden_source("apple-train")), str(output)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{output}\n  read ")
+    for part in ("dropped", "written", "M parameters", "bits per weight"):
+        assert part in out
+    assert err == ""
+    assert fastvlm_mlx.load(output).engine.config.source.endswith("apple-train")
+
+
+def test_convert_quantizes(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    options = ["--bits", "4", "--group-size", "32", "--head-bits", "16"]
+    assert cli.main([*words, *options, "--dtype", "float16"]) == 0
+    quantization = fastvlm_mlx.load(tmp_path / "out").engine.config.quantization
+    assert quantization is not None
+    assert (quantization.bits, quantization.group_size) == (4, 32)
+    out = capsys.readouterr().out
+    assert re.search(r"quality +KL divergence \S+ nats per token, \S+ at most\n", out)
+    assert "in 32 answers about pictures" in out
+
+
+def test_convert_says_what_it_did_not_quantize_or_judge(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main([*words, "--tower-bits", "8", "--no-quality"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"left +\d+ matrices whole, whose rows the groups do not", out)
+    assert "- vision_tower.stem.pointwise.weight: rows of 8, groups of 64" in out
+    assert "quality   not measured: switched off" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--group-size", "32"], "Nothing would be quantized"),
+        (["--bits", "4", "--recipe", "mixed-4-6"], "--recipe has its own bits"),
+        (["--recipe", "best"], "expected one of mixed-2-6"),
+        (["--recipe", "mixed-3-4", "--llm-bits", "4"], "its own bits"),
+        (["--mode", "mxfp4", "--bits", "8"], "mxfp4 has 4"),
+        (["--mode", "nvfp4", "--group-size", "64"], "nvfp4 has groups of 16"),
+        (["--mode", "mxfp8", "--calibrate"], "Calibrating is for"),
+        (["--calibrate"], "Calibrating is for"),
+        (["--bits", "4", "--quality-samples", "0"], "0 samples; expected 1 to 256"),
+        (["--bits", "4", "--quality-samples", "999"], "999 samples; expected 1 to"),
+    ],
+)
+def test_convert_refuses_contradictions_before_anything_is_read(
+    tmp_path: Path, capsys: Captured, options: list[str], message: str
+) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["convert", "some/hub-id", str(out), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_convert_does_not_overwrite_unasked(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    assert cli.main(words) == 2
+    err = capsys.readouterr().err
+    assert "is there already. Choose another folder, or --overwrite it" in err
+    assert cli.main([*words, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    "source", ["missing", "/missing/model", "/dev/null", "~nobody-here"]
+)
+def test_convert_needs_a_checkpoint(
+    tmp_path: Path, capsys: Captured, source: str
+) -> None:
+    assert cli.main(["convert", source, str(tmp_path / "out")]) == 2
+    assert "is not a folder; expected a checkpoint folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_fetches_hub_ids(
     golden_source: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> tuple[Path, Path]:
-    """The home folder and a folder called `~` in the current one, with unlike models.
-
-    The home's reads 512 positions, the other one's 64.
-    """
-    home, here = tmp_path / "home", tmp_path / "here"
-    for folder, length in ((home, 512), (here / "~", 64)):
-        model = Path(shutil.copytree(golden_source("apple-train"), folder / "model"))
-        values = json.loads((model / "config.json").read_text())
-        values["tokenizer_model_max_length"] = length
-        (model / "config.json").write_text(json.dumps(values))
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.chdir(here)
-    return home, here / "~"
-
-
-def test_a_tilde_is_the_home_folder_where_it_comes_first(
-    places: tuple[Path, Path], capsys: Captured
 ) -> None:
-    home, here = places
-    assert cli.main(["convert", "~/model", "~/out", "--quiet"]) == 0
-    assert load_config(home / "out").max_length == 512
-    assert cli.main(["convert", "./~/model", "./~/out", "--quiet"]) == 0
-    assert load_config(here / "out").max_length == 64
-    assert not (here / "~").exists()
-    for typed, length in (("~/out", 512), ("./~/out", 64), ("~/model", 512)):
-        capsys.readouterr()
-        assert cli.main(["inspect", typed, "--json"]) == 0
-        found = json.loads(capsys.readouterr().out)["config"]
-        assert found["max_length"] == length
-
-
-def test_a_tower_is_found_as_typed(places: tuple[Path, Path], capsys: Captured) -> None:
-    assert cli.main(["convert", "~/model", "out", "--tower", "./~/model"]) == 2
-    assert "has its own vision tower" in capsys.readouterr().err
-
-
-def test_two_models_are_compared_as_typed(
-    places: tuple[Path, Path], capsys: Captured
-) -> None:
-    for typed in ("~/", "./~/"):
-        assert cli.main(["convert", f"{typed}model", f"{typed}out", "--quiet"]) == 0
-    words = ["quality", "~/out", "./~/out", "--samples", "1", "--json", "--quiet"]
-    capsys.readouterr()
-    assert cli.main(words) == 0
-    assert json.loads(capsys.readouterr().out)["kl_divergence"] < 1e-6
-
-
-@pytest.fixture
-def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What would have been downloaded."""
-    asked: list[Any] = []
+    asked: dict[str, Any] = {}
 
     def download(repo_id: str, **options: Any) -> Path:
-        asked.append((repo_id, options))
-        raise HubError("enough")
+        asked[repo_id] = options
+        return golden_source("apple-train")
 
-    monkeypatch.setattr("convert.download", download)
-    monkeypatch.setattr("fastvlm_mlx.convert.download", download)
-    return asked
-
-
-def test_short_names_are_hub_ids(fetched: list[Any], tmp_path: Path) -> None:
-    assert cli.main(["convert", "0.5b", str(tmp_path / "out"), "--offline"]) == 1
-    assert cli.main(["inspect", "1.5B", "--revision", "v2"]) == 1
-    assert fetched == [
-        ("apple/FastVLM-0.5B", {"revision": None, "offline": True}),
-        ("apple/FastVLM-1.5B", {"revision": "v2"}),
-    ]
+    converter = importlib.import_module("fastvlm_mlx.convert")
+    monkeypatch.setattr(converter, "download", download)
+    words = ["convert", "some/model", str(tmp_path / "out"), "--revision", "v2"]
+    assert cli.main([*words, "--tower", "some/tower", "--offline"]) == 2
+    assert asked == {
+        "some/model": {"offline": True, "revision": "v2"},
+        "some/tower": {"offline": True, "only_tower": True},
+    }
+    assert cli.main(words) == 0
 
 
-def test_a_short_name_with_bits_is_no_original(
-    fetched: list[Any], tmp_path: Path, capsys: Captured
-) -> None:
-    assert cli.main(["convert", "0.5b-4bit", str(tmp_path / "out")]) == 2
-    assert "add --bits 4" in capsys.readouterr().err
-    assert fetched == []
-
-
-@pytest.mark.parametrize("name", ["./nowhere", "a/b/c", "x" * 5000, "~nobody/x"])
-@pytest.mark.parametrize("verb", ["convert", "inspect"])
-def test_a_name_that_leads_nowhere_is_shortened(
-    verb: str, name: str, tmp_path: Path, capsys: Captured
-) -> None:
-    out = [str(tmp_path / "out")] if verb == "convert" else []
-    assert cli.main([verb, name, *out]) == 2
-    said = capsys.readouterr().err
-    assert "is not a folder; expected a checkpoint folder" in said
-    assert len(said) < 250
-
-
-def test_a_target_with_an_impossible_name(
-    golden_source: Callable[[str], Path], capsys: Captured
-) -> None:
-    source = str(golden_source("apple-train"))
-    assert cli.main(["convert", source, "x" * 5000]) == 1
-    said = capsys.readouterr().err
-    assert "cannot be written: File name too long" in said
-    assert len(said) < 400
-
-
-def test_nano_is_its_own_source(tmp_path: Path) -> None:
-    assert is_converted(find_source("nano"))
-
-
-def test_a_quantized_folder_is_quantized_again_and_that_is_said(
+def test_convert_without_writing(
     golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
 ) -> None:
-    four, eight = tmp_path / "four", tmp_path / "eight"
-    source = str(golden_source("apple-train"))
-    words = ["--quiet", "--quality-samples", "1", "--group-size", "32"]
-    assert cli.main(["convert", source, str(four), "--bits", "4", *words]) == 0
-    capsys.readouterr()
-    assert cli.main(["convert", str(four), str(eight), "--bits", "8", *words]) == 0
-    said = capsys.readouterr().out
-    assert "quantized layers, unpacked" in said
-    assert "quantizing again loses more" in said
-    assert "KL divergence" in said
-    assert load_config(eight).quantization is not None
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert "(nothing is written)" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_to_mlx_vlm(
+    golden_source: Callable[[str], Path], tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main([*words, "--to", "mlx-vlm"]) == 0
+    assert (tmp_path / "out" / "processor_config.json").is_file()
+    assert cli.main(["inspect", str(tmp_path / "out")]) == 0
+    assert "layout      mlx_vlm: mlx-vlm" in capsys.readouterr().out
+
+
+def test_convert_uploads(
+    golden_source: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    converter = importlib.import_module("fastvlm_mlx.convert")
+    monkeypatch.setattr(
+        converter, "upload", lambda folder, repo: f"{repo}/{folder.name}"
+    )
+    words = ["convert", str(golden_source("apple-train")), str(tmp_path / "out")]
+    assert cli.main([*words, "--upload", "me/mine"]) == 0
+    assert "uploaded  me/mine/out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["nobody"], ["a/b", "--dry-run"]])
+def test_convert_refuses_an_upload_that_cannot_be(
+    tmp_path: Path, capsys: Captured, options: list[str]
+) -> None:
+    words = ["convert", "some/model", str(tmp_path / "out"), "--upload"]
+    assert cli.main([*words, *options]) == 2
+    assert "--upload" in capsys.readouterr().err

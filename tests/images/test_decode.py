@@ -27,16 +27,9 @@ from fastvlm_mlx.images.decode import (
     upright_size,
 )
 from fastvlm_mlx.images.resize import prepare
+from tests.probes import noise
 
 Array = NDArray[Any]
-
-
-def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Every value next to every other: rounding has nowhere to hide."""
-    generator = np.random.default_rng(seed)
-    return Image.fromarray(
-        generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    )
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
@@ -55,7 +48,7 @@ def pixels(source: Any) -> Array:
 
 
 def test_rgb_stays_as_it_is() -> None:
-    image = noise(7, 5)
+    image = noise(0, 7, 5)
     assert np.array_equal(pixels(image), np.asarray(image))
 
 
@@ -181,7 +174,7 @@ def oriented(number: int) -> Image.Exif:
 @pytest.mark.parametrize("number", UPRIGHT)
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
 def test_pictures_are_turned_upright_once(number: int, format: str) -> None:
-    image = noise(6, 4)
+    image = noise(0, 6, 4)
     options = {"lossless": True} if format == "WEBP" else {}
     data = encoded(image, format, exif=oriented(number), **options)
     expected = UPRIGHT[number](np.asarray(image))
@@ -189,14 +182,14 @@ def test_pictures_are_turned_upright_once(number: int, format: str) -> None:
 
 
 def test_a_pil_image_is_turned_upright_too() -> None:
-    image = noise(6, 4)
+    image = noise(0, 6, 4)
     image.getexif()[ExifTags.Base.Orientation] = 6
     assert np.array_equal(pixels(image), np.rot90(np.asarray(image), -1))
 
 
 @pytest.mark.parametrize("number", [0, 9, 65535])
 def test_unknown_orientations_are_ignored(number: int) -> None:
-    image = noise(6, 4)
+    image = noise(0, 6, 4)
     data = encoded(image, exif=oriented(number))
     assert np.array_equal(pixels(data), np.asarray(image))
 
@@ -274,7 +267,7 @@ def test_boolean_arrays_are_black_and_white() -> None:
 
 
 def test_views_need_not_be_contiguous() -> None:
-    array = np.asarray(noise(8, 6))
+    array = np.asarray(noise(0, 8, 6))
     assert np.array_equal(pixels(array[::-2, ::2]), array[::-2, ::2])
 
 
@@ -367,12 +360,12 @@ def test_a_pil_image_whose_file_is_closed(picture_file: Path) -> None:
 
 
 FILES = {
-    "PNG": encoded(noise(40, 30)),
-    "JPEG": encoded(noise(40, 30), "JPEG", exif=oriented(6)),
-    "GIF": encoded(noise(40, 30).convert("P"), "GIF"),
-    "WEBP": encoded(noise(40, 30), "WEBP", lossless=True),
-    "TIFF": encoded(noise(40, 30), "TIFF", compression="tiff_lzw"),
-    "BMP": encoded(noise(40, 30), "BMP"),
+    "PNG": encoded(noise(0, 40, 30)),
+    "JPEG": encoded(noise(0, 40, 30), "JPEG", exif=oriented(6)),
+    "GIF": encoded(noise(0, 40, 30).convert("P"), "GIF"),
+    "WEBP": encoded(noise(0, 40, 30), "WEBP", lossless=True),
+    "TIFF": encoded(noise(0, 40, 30), "TIFF", compression="tiff_lzw"),
+    "BMP": encoded(noise(0, 40, 30), "BMP"),
 }
 
 
@@ -453,7 +446,7 @@ def test_the_size_in_a_header_is_that_of_the_upright_picture(orientation: int) -
     file = io.BytesIO()
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    noise(40, 70).save(file, "JPEG", exif=exif)
+    noise(0, 40, 70).save(file, "JPEG", exif=exif)
     for source in (file.getvalue(), Image.open(file)):
         assert upright_size(source) == open_image(source).size[::-1]
 
@@ -629,7 +622,7 @@ def test_grey_and_ink_are_decoded_smaller_too(mode: str) -> None:
 
 def test_a_telephones_jpeg_with_a_second_picture_is_decoded_smaller() -> None:
     """Some append a depth or gain map; Pillow calls the format MPO."""
-    data = encoded(SCENE, "MPO", save_all=True, append_images=[noise(20, 10)])
+    data = encoded(SCENE, "MPO", save_all=True, append_images=[noise(0, 20, 10)])
     assert Image.open(io.BytesIO(data)).format == "MPO"
     found = open_image(data, (64, 64))
     assert found.size == (160, 104)
@@ -671,7 +664,7 @@ def test_damage_to_a_large_jpeg_leads_to_no_other_error(data: st.DataObject) -> 
 
 def test_pictures_opened_ahead_are_the_same_in_the_same_order() -> None:
     data = encoded(SCENE, "JPEG")
-    sources: list[Any] = [noise(30, 20), data, encoded(noise(9, 9, 5))]
+    sources: list[Any] = [noise(0, 30, 20), data, encoded(noise(5, 9, 9))]
     for exact in (False, True):
         ahead = open_ahead(sources, lambda _: ((64, 128), "pad"), exact)
         for source, future in zip(sources, ahead, strict=True):
@@ -683,7 +676,7 @@ def test_pictures_opened_ahead_are_the_same_in_the_same_order() -> None:
 
 
 def test_what_is_wrong_with_one_is_raised_in_its_place() -> None:
-    sources: list[Any] = [noise(8, 8), b"", noise(9, 9)]
+    sources: list[Any] = [noise(0, 8, 8), b"", noise(0, 9, 9)]
     ahead = open_ahead(sources, lambda _: ((64, 64), "pad"))
     assert pixels(ahead[0]).shape == pixels(ahead[2]).shape == (64, 64, 3)
     for _ in range(2):

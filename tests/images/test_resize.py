@@ -10,16 +10,9 @@ from PIL import Image
 
 from fastvlm_mlx.errors import OptionError
 from fastvlm_mlx.images.resize import overview_and_tiles, prepare
+from tests.probes import noise
 
 BICUBIC = Image.Resampling.BICUBIC
-
-
-def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Every value next to every other: rounding has nowhere to hide."""
-    generator = np.random.default_rng(seed)
-    return Image.fromarray(
-        generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    )
 
 
 # --- pad and crop -----------------------------------------------------------------
@@ -40,7 +33,7 @@ sides = st.integers(1, 90)
 def test_pad_is_expand_to_square_then_bicubic(
     width: int, height: int, target: int, seed: int
 ) -> None:
-    image = noise(width, height, seed % 2**32)
+    image = noise(seed % 2**32, width, height)
     expected = expand_to_square(image).resize((target, target), BICUBIC)
     found = prepare(image, (target, target), "pad")
     assert np.array_equal(found, np.asarray(expected))
@@ -49,7 +42,7 @@ def test_pad_is_expand_to_square_then_bicubic(
 @pytest.mark.parametrize("size", [(640, 480), (100, 1100), (1100, 100), (513, 512)])
 def test_pad_is_the_same_where_stripes_meet(size: tuple[int, int]) -> None:
     """Rows are padded 512 at a time."""
-    image = noise(*size)
+    image = noise(0, *size)
     expected = expand_to_square(image).resize((128, 128), BICUBIC)
     assert np.array_equal(prepare(image, (128, 128), "pad"), np.asarray(expected))
 
@@ -57,7 +50,7 @@ def test_pad_is_the_same_where_stripes_meet(size: tuple[int, int]) -> None:
 @given(width=sides, height=sides)
 def test_pad_to_an_oblong_keeps_the_ratio(width: int, height: int) -> None:
     """The frame is the smallest of the target's ratio that holds the picture."""
-    image = noise(width, height)
+    image = noise(0, width, height)
     frame = (max(width, -(-height * 192 // 128)), max(height, -(-width * 128 // 192)))
     padded = Image.new("RGB", frame)
     padded.paste(image, ((frame[0] - width) // 2, (frame[1] - height) // 2))
@@ -67,7 +60,7 @@ def test_pad_to_an_oblong_keeps_the_ratio(width: int, height: int) -> None:
 
 def test_pad_never_builds_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
     """A strip of 9000x90 would need a square of 243 MB."""
-    strip, largest = noise(9000, 90), 0
+    strip, largest = noise(0, 9000, 90), 0
     new = Image.new
 
     def counting(mode: str, size: tuple[int, int], *rest: Any) -> Image.Image:
@@ -95,7 +88,7 @@ def center_crop(image: Image.Image, side: int) -> Image.Image:
 def test_crop_is_shortest_edge_then_centre(
     width: int, height: int, target: int
 ) -> None:
-    image = noise(width, height)
+    image = noise(0, width, height)
     found = prepare(image, (target, target), "crop")
     assert np.array_equal(found, np.asarray(center_crop(image, target)))
 
@@ -108,7 +101,7 @@ def test_crop_to_an_oblong_covers_it(width: int, height: int) -> None:
 
 
 def test_modes_differ_on_an_oblong_and_agree_on_a_square() -> None:
-    oblong, square = noise(90, 60), noise(90, 90)
+    oblong, square = noise(0, 90, 60), noise(0, 90, 90)
     pad, crop = (prepare(oblong, (64, 64), mode) for mode in ("pad", "crop"))
     assert not np.array_equal(pad, crop)
     pad, crop = (prepare(square, (64, 64), mode) for mode in ("pad", "crop"))
@@ -118,7 +111,7 @@ def test_modes_differ_on_an_oblong_and_agree_on_a_square() -> None:
 def test_an_unknown_mode_names_the_known_ones() -> None:
     mode: Any = "squeeze"
     with pytest.raises(OptionError, match="'squeeze'; expected one of .*pad.*crop"):
-        prepare(noise(4, 4), (64, 64), mode)
+        prepare(noise(0, 4, 4), (64, 64), mode)
 
 
 # --- frames and views -------------------------------------------------------------
@@ -130,14 +123,14 @@ def test_stretching_is_one_plain_resize(
     shape: tuple[int, int], size: tuple[int, int]
 ) -> None:
     """To the bit, stripes or not."""
-    image = noise(*shape)
+    image = noise(0, *shape)
     expected = image.resize(size[::-1], Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(prepare(image, size, "stretch"), expected)
 
 
 @pytest.mark.parametrize("mode", ["pad", "crop", "stretch"])
 def test_tiles_laid_out_are_the_picture_at_twice_the_size(mode: Any) -> None:
-    image = noise(90, 140)
+    image = noise(0, 90, 140)
     views = overview_and_tiles(image, (64, 128), mode)
     assert views.shape == (5, 64, 128, 3)
     assert views.dtype == np.uint8
@@ -151,7 +144,7 @@ def test_stripes_stay_small_whatever_the_frame(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("fastvlm_mlx.images.resize._STRIPE_BYTES", 3000)
-    image = noise(70, 90)
+    image = noise(0, 70, 90)
     found = prepare(image, (64, 192), "pad")
     monkeypatch.undo()
     assert np.array_equal(found, prepare(image, (64, 192), "pad"))
@@ -162,7 +155,7 @@ def test_stripes_are_those_of_a_whole_resize(
     monkeypatch: pytest.MonkeyPatch, mode: Any
 ) -> None:
     """Threads hand stripes back in any order; each has its own place."""
-    image = noise(301, 203)
+    image = noise(0, 301, 203)
     whole = prepare(image, (128, 192), mode)
     monkeypatch.setattr(
         "fastvlm_mlx.images.resize._STRIPE_BYTES", 1

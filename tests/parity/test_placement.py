@@ -22,8 +22,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from transformers import FastVlmForConditionalGeneration  # noqa: E402
 
-from fastvlm_mlx import FastVLM, engine  # noqa: E402
-from fastvlm_mlx.device.backend import mx  # noqa: E402
+from fastvlm_mlx import FastVLM  # noqa: E402
 from fastvlm_mlx.images.resize import prepare  # noqa: E402
 from fastvlm_mlx.text.prompt import Message  # noqa: E402
 
@@ -32,6 +31,7 @@ from tests.goldens.layouts import Recipe, write_fast_vlm  # noqa: E402
 from tests.parity import runtime  # noqa: E402
 from tests.parity.reference import TextShape, TowerShape  # noqa: E402
 from tests.parity.runtime import Array  # noqa: E402
+from tests.probes import first_logits, seen_logits
 
 pytestmark = pytest.mark.parity
 
@@ -83,16 +83,7 @@ def pictures() -> list[Image.Image]:
 
 def our_logits(vlm: FastVLM, images: Sequence[Image.Image], text: str) -> Array:
     """What the first token is chosen by, (V,)."""
-    seen: list[mx.array] = []
-
-    def spy(logits: mx.array) -> mx.array:
-        seen.append(logits)
-        return mx.argmax(logits, axis=-1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "make_sampler", lambda *_: spy)
-        vlm.generate(list(images), text, resolution=SIZE, max_tokens=1)
-    return np.array(seen[0][0])
+    return first_logits(vlm, list(images), text, resolution=SIZE)
 
 
 @torch.no_grad()
@@ -150,14 +141,7 @@ def test_a_conversation(
     chat = ours.chat(resolution=SIZE, max_tokens=3)
     chat.ask("What is <image>?", image=pictures[0])
     chat.ask("And these?", image=pictures[1:3])
-    seen: list[mx.array] = []
-
-    def spy(logits: mx.array) -> mx.array:
-        seen.append(logits)
-        return mx.argmax(logits, axis=-1)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "make_sampler", lambda *_: spy)
+    with seen_logits() as seen:
         result = chat.ask("Which is red?", max_tokens=1)
     assert result.reused_tokens > result.prompt_tokens // 2
     last = ours.engine.caches.prefixes.last()

@@ -31,7 +31,21 @@ GPU = Machine(10**12, 2, unpacks=False, fused_attention=True)
 CPU = Machine(10**12, 4, unpacks=True, fused_attention=False)
 
 
-@pytest.mark.parametrize("setting", SMALL, ids=lambda setting: setting.name)
+# The kinds of the two that take longest, at about a tenth of the work.
+TENTHS = (
+    Setting("4 bits, 256x384", narrow(4, 256, 4, 48), Work((256, 384), 300)),
+    Setting("two steps of a prefill", narrow(None, 256, 2), Work((64, 64), 2200)),
+)
+LONGEST = ("wider, 4 bits, 768x768", "deeper, 3000 positions")
+
+
+def sized(setting: Setting) -> Any:
+    """The parameter of a test, a drill where it takes long."""
+    marks = [pytest.mark.drills] if setting.name in LONGEST else []
+    return pytest.param(setting, marks=marks, id=setting.name)
+
+
+@pytest.mark.parametrize("setting", [sized(each) for each in (*TENTHS, *SMALL)])
 def test_the_predicted_peak_is_within_15_percent_of_the_measured(
     setting: Setting,
 ) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,16 +26,12 @@ from fastvlm_mlx.device.thread import device_thread
 from fastvlm_mlx.errors import ImageError
 from fastvlm_mlx.scheduling import scheduler as scheduler_module
 from fastvlm_mlx.scheduling.scheduled import Slots
+from tests.probes import noise
 
 QUESTIONS = ("What is in this picture?", "Is it red?", "Why?", "Say it. " * 12)
 
 
-def noise(seed: int) -> Image.Image:
-    values = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)
-    return Image.fromarray(values)
-
-
-IMAGES = [noise(seed) for seed in range(5)]
+IMAGES = [noise(seed, 80, 60) for seed in range(5)]
 
 
 @pytest.fixture
@@ -441,6 +436,30 @@ def test_memory_is_counted_of_all_that_runs_together(
         most = max(most, len(hand.scheduler.running) + len(hand.scheduler.preparing))
     assert most == 3
     assert all(log.error is None for log in logs)
+
+
+def test_a_small_request_does_not_pass_one_that_waits_for_memory(
+    by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a stream of small ones could keep a large one waiting for ever."""
+    monkeypatch.setattr(by_hand.engine, "_end_tokens", {})
+    large, small = (
+        by_hand.engine.open(Request("Say it.", max_tokens=count)).memory
+        for count in (400, 2)
+    )
+    assert small.kv_cache < large.kv_cache
+    scheduler = by_hand.scheduler
+    scheduler._limit = large.total + small.kv_cache  # a large and a small one
+    cancels = [
+        by_hand.add(None, "Say it.", max_tokens=count)[1] for count in (400, 400, 2)
+    ]
+    for _ in range(5):
+        by_hand.turn()
+        assert len(scheduler.running) + len(scheduler.preparing) == 1
+        assert [each.opened.memory for each in scheduler.waiting] == [large, small]
+    for cancel in cancels:
+        cancel()
+    by_hand.turn()
 
 
 # --- threads, and the end of the process ------------------------------------------

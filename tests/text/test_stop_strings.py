@@ -1,7 +1,7 @@
 """Stop strings must not depend on how the text was cut into tokens."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastvlm_mlx.text.stop_strings import StopFilter
@@ -31,6 +31,9 @@ letters = st.text("abc", max_size=12)
 some_stops = st.lists(st.text("abc", min_size=1, max_size=4), max_size=3)
 
 
+# a stop that begins in one piece and ends in another
+@example(pieces=["xa", "bx"], stops=["ab"])
+@example(pieces=["a", "a", "b"], stops=["ab", "b"])
 @given(pieces=st.lists(letters, max_size=8), stops=some_stops)
 def test_any_cutting_gives_the_same_answer(pieces: list[str], stops: list[str]) -> None:
     assert run(pieces, stops) == reference("".join(pieces), stops)
