@@ -35,6 +35,18 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._own, text.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C at a prompt.
+
+        Python's line editor misses a signal that comes after it has shown something
+        and before it sleeps, and nobody is that fast: the program must sleep first.
+        """
+        end = time.monotonic() + PATIENCE
+        state = ["ps", "-o", "stat=", "-p", str(self.process.pid)]
+        while not subprocess.check_output(state, text=True).startswith("S"):
+            assert time.monotonic() < end
+        self.type("\x03")
+
     def read_until(self, text: str) -> str:
         """All that was shown up to and with a text; it must come."""
         end = time.monotonic() + PATIENCE

@@ -227,10 +227,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
         person.read_until("> ")
     person.type("half a line")
     person.read_until("half a line")
-    person.type("\x03")
+    person.interrupt()
     person.read_until("> ")
     assert person.process.poll() is None
-    person.type("\x03")
+    person.interrupt()
     assert person.process.wait(PATIENCE) == 0
 
 
