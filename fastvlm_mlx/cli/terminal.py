@@ -170,9 +170,12 @@ def _line_editor() -> Callable[[], str]:
 
 
 def remark(text: str) -> None:
-    """Something about the answer. That nobody can read it is no reason to stop."""
+    """Something about the answer. That nobody can read it is no reason to stop.
+
+    It may repeat a file's name, and that may hold what a terminal would obey.
+    """
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(_CONTROL.sub("\ufffd", text), file=sys.stderr, flush=True)
 
 
 def say(message: str, code: int = OK) -> int:
