@@ -162,6 +162,7 @@ def test_the_version(word: str, capsys: Captured) -> None:
         (["generate", "--dtype", "int4"], "--dtype: invalid choice: 'int4'"),
         (["generate", "--" + "x" * 5000], "there is no option --xxx"),
         (["generate", "--max-tokens", "x" * 5000], "invalid int value: 'xxx"),
+        (["generate", "--kv-bits", "1" * 3000], "--kv-bits: invalid choice: 111"),
         (["plan", "nano", "x" * 5000], "there is no place for 'xxx"),
         (["x" * 5000], "there is no command 'xxx"),
         (["help", "x" * 5000], "there is no command 'xxx"),
