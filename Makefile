@@ -8,7 +8,11 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 LMMS := .venv-lmms
 
-.PHONY: demo test lint types parity peers smoke evaluate clean
+# A worker a core, which takes tests from another where it has none left.
+WORKERS ?= auto
+PARALLEL := -n $(WORKERS) --maxprocesses 4 --dist worksteal
+
+.PHONY: demo test drills lint types parity peers smoke evaluate clean
 
 demo: $(VENV)/.installed
 	$(BIN)/fastvlm-mlx generate --image docs/pictures/demo.png --stats \
@@ -19,7 +23,10 @@ demo: $(VENV)/.installed
 		--prompt "What does the sign say?"
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PARALLEL)
+
+drills: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q $(PARALLEL) -m drills
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -29,12 +36,12 @@ types: $(VENV)/.installed-parity
 	$(BIN)/mypy
 
 parity: $(VENV)/.installed-parity
-	$(BIN)/python -m pytest -q -m parity
-	$(BIN)/python -m pytest -q tests/nano  # Here with torch, which `make test` has not.
+	$(BIN)/python -m pytest -q $(PARALLEL) -m parity
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/nano  # Here with torch, which `make test` has not.
 
 peers: $(PEERS)/.installed $(LMMS)/.installed
-	$(PEERS)/bin/python -m pytest -q -m peers tests/peers/test_mlx_vlm.py
-	$(LMMS)/bin/python -m pytest -q -m peers tests/peers/test_lmms_*.py
+	$(PEERS)/bin/python -m pytest -q $(PARALLEL) -m peers tests/peers/test_mlx_vlm.py
+	$(LMMS)/bin/python -m pytest -q $(PARALLEL) -m peers tests/peers/test_lmms_*.py
 
 smoke:
 	PYTHON=$(PYTHON) .ci/smoke-wheel
@@ -64,7 +71,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
 $(PEERS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
-		'mlx-vlm==0.7.10' 'pytest>=8' 'hypothesis>=6.100'
+		'mlx-vlm==0.7.10' filelock 'pytest>=9' 'pytest-xdist>=3.6' 'hypothesis>=6.100'
 	@touch $@
 
 # lmms-eval asks for some eighty packages; these are what our tests of it import.
@@ -72,9 +79,9 @@ $(LMMS)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(LMMS)
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[evaluate]' 'pytest>=8' 'hypothesis>=6.100' easy-vqa accelerate \
-		datasets evaluate httpx jsonlines loguru nltk openai pydantic python-dotenv \
-		pytablewriter sacrebleu scikit-learn tenacity tiktoken transformers
+		--editable '.[evaluate]' 'pytest>=9' 'pytest-xdist>=3.6' 'hypothesis>=6.100' \
+		easy-vqa accelerate datasets evaluate filelock httpx jsonlines loguru nltk openai \
+		pydantic python-dotenv pytablewriter sacrebleu scikit-learn tenacity tiktoken transformers
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'lmms-eval==0.7.3'
 	@touch $@
 

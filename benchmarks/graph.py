@@ -3,31 +3,37 @@
 Nodes of the graph of one encode and of one decoded token, in the form that GPUs get and
 in the CPU's; those of them that are kernels and not mere views; multiply-adds and
 bytes. Norms, rotations and the decoder's attention are one kernel each on a GPU; the
-CPU composes them of many, so stand-ins of one node are counted in their place.
+CPU composes them of many, so stand-ins of one node are counted in their place. Where
+mlx-vlm is installed, its tower is counted as well.
 """
 
 import argparse
 import io
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import Any, Literal
 from unittest import mock
 
 import mlx.nn as nn
+from mlx.utils import tree_map
 
-from benchmarks.measuring import work
 from benchmarks.measuring.geometry import (
     LANGUAGE_MODELS,
     packed_language_model,
     random_tower,
 )
 from benchmarks.measuring.harness import report
-from fastvlm_mlx.config import FASTVITHD
+from benchmarks.measuring.parts import PREFIX, SUFFIX
+from fastvlm_mlx.config import FASTVITHD, TextConfig
 from fastvlm_mlx.device.backend import Backend, mx
 from fastvlm_mlx.model import language
 from fastvlm_mlx.model.fused_projections import join_projections
 from fastvlm_mlx.model.vision import FastViTHD
+from fastvlm_mlx.planning.cost import Cost, encode_cost, language_cost
 
 VIEWS = {
     "AsStrided",
@@ -57,6 +63,43 @@ def count(output: mx.array) -> dict[str, int]:
     return {"nodes": names.total(), "kernels": names.total() - views}
 
 
+ARITHMETIC = {"AddMM", "Convolution", "Matmul"}
+"""Primitives that a GPU computes at the rate of its arithmetic, not of its memory."""
+
+
+def moved(
+    function: Callable[[mx.array], mx.array], x: mx.array
+) -> dict[Literal["arithmetic", "passes"], int]:
+    """Bytes, if every kernel reads its inputs and writes its outputs once.
+
+    What `mx.compile` fuses counts as the kernels it was before. Passes are all kernels
+    but convs and matmuls.
+    """
+    sizes: dict[str, int] = {}  # of views: what they let see, at most
+    total: dict[Literal["arithmetic", "passes"], int] = {"arithmetic": 0, "passes": 0}
+
+    def size(name: str, shape: tuple[int, ...], dtype: mx.Dtype) -> int:
+        own = math.prod(shape) * dtype.size
+        return min(own, sizes.get(name, own))
+
+    def add(event: dict[str, Any]) -> None:
+        if event["type"] != "primitive":
+            return
+        inputs = [size(*each) for each in event["inputs"]]
+        if event["name"] in VIEWS:
+            for name, *_ in event["outputs"]:
+                sizes[name] = sum(inputs)
+        else:
+            outputs = [size(*each) for each in event["outputs"]]
+            kind: Literal["arithmetic", "passes"] = (
+                "arithmetic" if event["name"] in ARITHMETIC else "passes"
+            )
+            total[kind] += sum(inputs) + sum(outputs)
+
+    mx.export_function(add, function, x)
+    return total
+
+
 def _one_node(x: mx.array, *_: object, **__: object) -> mx.array:
     return mx.negative(x)
 
@@ -77,7 +120,7 @@ def one_kernel_each(*names: str) -> Iterator[None]:
         yield
 
 
-def count_encode(tower: FastViTHD, side: int, backend: Backend) -> dict[str, int]:
+def count_encode(tower: FastViTHD, side: int, backend: Backend) -> dict[str, float]:
     """One picture, as that backend gets it.
 
     The tower's heads of 32 miss Metal's fused attention, which stays composed.
@@ -89,7 +132,46 @@ def count_encode(tower: FastViTHD, side: int, backend: Backend) -> dict[str, int
         mx.eval(tower(small))  # transposed views are made once
         pixels = mx.zeros((1, side, side, 3))
         mx.eval(pixels)
-        return count(tower(pixels))
+        found: dict[str, float] = {**count(tower(pixels))}
+        if backend != "cpu":
+            arithmetic = moved(tower, pixels)["arithmetic"] / pixels.dtype.size
+            cost = encode_cost(FASTVITHD, (side, side)).bytes(2, 2)
+            found["MB in passes"] = 1e-6 * (cost - 2 * arithmetic)
+        return found
+
+
+def count_mlx_vlm(side: int) -> dict[str, float]:
+    """mlx-vlm's tower with weights and pixels in bfloat16.
+
+    Its GELU is one compiled kernel, as `mlx.nn` has it. The last figure counts the five
+    kernels that it is where nothing compiles it.
+    """
+    from mlx_vlm.models.fastvlm.config import VisionConfig
+    from mlx_vlm.models.fastvlm.vision import VisionModel
+
+    tower = VisionModel(VisionConfig())
+    tower.update(
+        tree_map(lambda each: mx.zeros(each.shape, mx.bfloat16), tower.parameters())
+    )
+    tower.eval()
+
+    def encode(pixels: mx.array) -> mx.array:
+        encoded = tower(pixels)
+        while not isinstance(encoded, mx.array):
+            encoded = encoded[0]
+        return encoded
+
+    pixels = mx.zeros((1, side, side, 3), mx.bfloat16)
+    mx.eval(pixels, tower.parameters())
+    apart = moved(encode, pixels)["passes"]
+    with mock.patch.object(nn.GELU, "__call__", lambda _, x: mx.negative(x)):
+        fused = moved(encode, pixels)
+    return {
+        **count(encode(pixels)),
+        "MB": 1e-6 * sum(fused.values()),
+        "MB in passes": 1e-6 * fused["passes"],
+        "MB in passes, GELU of five": 1e-6 * apart,
+    }
 
 
 def count_token(model: nn.Module) -> dict[str, int]:
@@ -99,6 +181,22 @@ def count_token(model: nn.Module) -> dict[str, int]:
         mx.eval(language.hidden_states(model, _embedded(model), cache))
         hidden = language.hidden_states(model, _embedded(model), cache)
         return count(language.apply_head(model, hidden).argmax(-1))
+
+
+def prefills(config: TextConfig, side: int, bits: int) -> dict[str, dict[str, float]]:
+    """An image's prompt with the head on its last position, and on every one."""
+    positions = PREFIX + (side // 64) ** 2 + SUFFIX
+    last = language_cost(config, positions, positions, causal=False)
+    head = config.hidden_size * config.vocab_size
+    rest = Cost((positions - 1) * head, (positions - 1) * config.vocab_size)
+    name = f"prefill of {positions}, head on"
+    return {
+        f"{name} {where}": {
+            "GFLOP": 2e-9 * cost.multiply_adds,
+            "MB": 1e-6 * cost.bytes(2, (bits + 0.5) / 8),
+        }
+        for where, cost in (("the last", last), ("every one", last + rest))
+    }
 
 
 def _embedded(model: nn.Module) -> mx.array:
@@ -117,17 +215,22 @@ def main() -> None:
     results: dict[str, dict[str, float]] = {}
     tower = random_tower()
     for side in arguments.sides:
-        cost = work.encode(FASTVITHD, side)
-        costs = {"GFLOP": 2e-9 * cost.multiply_adds, "MB": 1e-6 * cost.bytes(2, 2)}
+        cost = encode_cost(FASTVITHD, (side, side))
+        costs = {"GFLOP": 1e-9 * cost.flops, "MB": 1e-6 * cost.bytes(2, 2)}
         for backend in ("metal", "cpu"):
             results[f"encode {side} px, form for {backend}"] = {
                 **count_encode(tower, side, backend),
                 **costs,
             }
+        if find_spec("mlx_vlm"):
+            results[f"encode {side} px, mlx-vlm's"] = count_mlx_vlm(side)
+    config = LANGUAGE_MODELS[arguments.size]
+    for side in arguments.sides:
+        results |= prefills(config, side, arguments.bits)
     model = packed_language_model(arguments.size, arguments.bits)
-    token = work.language_model(LANGUAGE_MODELS[arguments.size], 1, 280)
+    token = language_cost(config, 1, 280, causal=False)
     costs = {
-        "GFLOP": 2e-9 * token.multiply_adds,
+        "GFLOP": 1e-9 * token.flops,
         "MB": 1e-6 * token.bytes(2, (arguments.bits + 0.5) / 8),
     }
     results["one token, mlx-lm's layers"] = {**count_token(model), **costs}

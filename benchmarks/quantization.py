@@ -10,15 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.measuring.harness import report
-from benchmarks.nano.accuracy import Accuracy
-from benchmarks.nano.evaluate import (
-    CHECKPOINT,
-    EASY,
-    evaluate,
-    held_out_scenes,
-    task_accuracy,
-)
-from benchmarks.nano.tasks.scene import Scene
+from benchmarks.nano.data.easy_vqa import EASY
+from benchmarks.nano.data.mixture import held_out_scenes
+from benchmarks.nano.data.tasks.scene import Scene
+from benchmarks.nano.evaluate import CHECKPOINT
+from benchmarks.nano.report.accuracy import Accuracy
+from benchmarks.nano.report.measure import evaluate, task_accuracy
 from convert import ConversionReport, Quality, Recipe, convert_checkpoint
 from fastvlm_mlx import load
 

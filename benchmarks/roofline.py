@@ -1,39 +1,47 @@
 """Predicted times on Macs nobody here has: `python -m benchmarks.roofline`.
 
 Predictions, not measurements. A part takes the longer of its arithmetic and its memory
-traffic (`benchmarks.measuring.work`), at an assumed share of the published peaks.
+traffic (`fastvlm_mlx.planning.cost`, masked scores counted), at an assumed share of the
+published peaks.
 Starting kernels is not in it, which makes decoding on the large chips look too good.
 """
 
 import argparse
 from dataclasses import asdict
 
-from benchmarks.measuring import work
 from benchmarks.measuring.geometry import LANGUAGE_MODELS
 from benchmarks.measuring.harness import report
 from benchmarks.measuring.parts import PREFIX, SUFFIX
 from fastvlm_mlx.config import FASTVITHD, TextConfig
-from fastvlm_mlx.planning.cost import PEAKS, Peak, least_time
+from fastvlm_mlx.planning.cost import (
+    PEAKS,
+    Cost,
+    Peak,
+    encode_cost,
+    language_cost,
+    least_time,
+)
 
 ARITHMETIC, BANDWIDTH = 0.7, 0.8
 """Shares of the peaks that large matmuls and long reads are assumed to reach."""
 
 
-def seconds(cost: work.Work, chip: Peak, weight_bytes: float) -> float:
+def seconds(cost: Cost, chip: Peak, weight_bytes: float) -> float:
     """The longer of arithmetic and memory, with float16 activations."""
     reached = Peak(ARITHMETIC * chip.flops, BANDWIDTH * chip.bandwidth, chip.source)
     moved = cost.bytes(2, weight_bytes)
-    return least_time(2 * cost.multiply_adds, moved, reached)
+    return least_time(cost.flops, moved, reached)
 
 
 def predict(chip: Peak, config: TextConfig, side: int, bits: int) -> dict[str, float]:
     """Milliseconds of encode, prefill and both, and tokens per second after them."""
     positions = PREFIX + (side // 64) ** 2 + SUFFIX
     packed = (bits + 0.5) / 8  # a float16 scale and bias for every 64 weights
-    encode = seconds(work.encode(FASTVITHD, side), chip, 2)
-    prompt = work.language_model(config, positions, positions)
+    encode = seconds(encode_cost(FASTVITHD, (side, side)), chip, 2)
+    prompt = language_cost(config, positions, positions, causal=False)
     prefill = seconds(prompt, chip, packed)
-    token = seconds(work.language_model(config, 1, positions), chip, packed)
+    step = language_cost(config, 1, positions, causal=False)
+    token = seconds(step, chip, packed)
     return {
         "encode ms": 1000 * encode,
         "prefill ms": 1000 * prefill,

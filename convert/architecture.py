@@ -9,19 +9,17 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from fastvlm_mlx.config import FASTVITHD, FastVLMConfig, TextConfig, VisionConfig
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.errors import CheckpointError, ConfigError
-from fastvlm_mlx.model_folder import read_json
+from fastvlm_mlx.errors import CheckpointError, ConfigError, quoted
+from fastvlm_mlx.model_folder import CONFIG_FILE
 
 from .names import LANGUAGE, TOWER
-from .source import Tensors
+from .source import Json, Source, Tensors
 from .tokenizer import SpecialTokens
 
-Json = Mapping[str, Any]
+_PREPROCESSOR = "preprocessor_config.json"
 
 DEFAULT_RESOLUTION = 1024
 """Every released FastVLM was trained at 1024x1024 pixels."""
@@ -58,7 +56,7 @@ _TEXT_SIZES = (
 )
 
 
-def read_text_config(folder: Path) -> TextConfig:
+def read_text_config(source: Source) -> TextConfig:
     """The language model that config.json states; no weights are needed for it.
 
     Whether its head is tied is not known before the tensors are seen.
@@ -66,44 +64,45 @@ def read_text_config(folder: Path) -> TextConfig:
     Raises:
         ConfigError: it is damaged, of another kind, or states impossible sizes.
     """
-    values = read_json(folder / "config.json")
-    with _sense(folder):
-        text = _text_values(values)
-        _check_settings(folder, values, text)
+    with _sense(source):
+        text = _text_values(source.config)
+        _check_settings(source, text)
         return text_config_from(text, tied=False)
 
 
 def describe(
-    folder: Path, tensors: Tensors, tokens: SpecialTokens, source: str, license: str
+    source: Source, tensors: Tensors, tokens: SpecialTokens, name: str
 ) -> FastVLMConfig:
-    """Build the config of a checkpoint; decides about the head (`tied_head`)."""
-    values = read_json(folder / "config.json")
-    with _sense(folder):
-        return _config(folder, values, tensors, tokens, source, license)
+    """Build the config of a checkpoint; decides about the head (`tied_head`).
+
+    Args:
+        tensors: under the converter's names.
+        name: what the config calls the source.
+    """
+    with _sense(source):
+        return _config(source, tensors, tokens, name)
 
 
 @contextlib.contextmanager
-def _sense(folder: Path) -> Iterator[None]:
+def _sense(source: Source) -> Iterator[None]:
     """Values of a wrong type surface as these, wherever they are first used."""
     try:
         yield
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{folder / 'config.json'} makes no sense: {error}") from None
+        raise ConfigError(
+            f"{source.folder / CONFIG_FILE} makes no sense: {error}"
+        ) from None
 
 
 def _config(
-    folder: Path,
-    values: Json,
-    tensors: Tensors,
-    tokens: SpecialTokens,
-    source: str,
-    license: str,
+    source: Source, tensors: Tensors, tokens: SpecialTokens, name: str
 ) -> FastVLMConfig:
+    values = source.config
     text = _text_values(values)
-    _check_settings(folder, values, text)
+    _check_settings(source, text)
     text_config = text_config_from(text, tied_head(tensors, values, text))
     vision_config = replace(
-        vision_config_from(tensors, image_size(folder, values)),
+        vision_config_from(tensors, image_size(source)),
         trained_resolutions=trained_resolutions(values),
     )
     _check_stated(vision_config, values)
@@ -111,12 +110,10 @@ def _config(
         vision_config=vision_config,
         text_config=text_config,
         image_token_index=_image_token(values, tokens),
-        eos_token_ids=tuple(
-            sorted({*_stated_ends(folder, values, text), *tokens.ends})
-        ),
+        eos_token_ids=tuple(sorted({*_stated_ends(source, text), *tokens.ends})),
         max_length=_max_length(values, tokens, text_config),
-        source=source,
-        license=license,
+        source=name,
+        license=source.license,
     )
 
 
@@ -206,15 +203,12 @@ def _same(tensors: Tensors, head: str, embedding: str) -> bool:
     )
 
 
-def image_size(folder: Path, values: Json) -> tuple[int, int]:
+def image_size(source: Source) -> tuple[int, int]:
     """The (height, width) that pictures are brought to, in pixels."""
-    tower = re.search(r"_(\d+)$", str(values.get("mm_vision_tower", "")))
+    tower = re.search(r"_(\d+)$", str(source.config.get("mm_vision_tower", "")))
     if tower:
         return int(tower[1]), int(tower[1])
-    processor = folder / "preprocessor_config.json"
-    if not processor.is_file():
-        return DEFAULT_RESOLUTION, DEFAULT_RESOLUTION
-    stated = read_json(processor)
+    stated = source.json(_PREPROCESSOR)
     crop = stated.get("crop_size") or stated.get("size") or DEFAULT_RESOLUTION
     if isinstance(crop, Mapping):
         side = crop.get("shortest_edge")
@@ -227,8 +221,8 @@ def trained_resolutions(values: Json) -> tuple[int, ...]:
     stated = values.get("trained_resolutions") or ()
     if not isinstance(stated, list | tuple):
         raise ConfigError(
-            f"config.json has trained_resolutions {stated!r}; expected a list of sides "
-            "in pixels."
+            f"config.json has trained_resolutions {quoted(stated)}; expected a list "
+            "of sides in pixels."
         )
     return tuple(stated)
 
@@ -241,7 +235,7 @@ def _text_values(values: Json) -> Json:
     kind = str(values.get("model_type"))
     if kind not in _LANGUAGE_MODELS:
         raise ConfigError(
-            f"config.json has model_type {kind!r}; "
+            f"config.json has model_type {quoted(kind)}; "
             f"expected fast_vlm or one of {', '.join(_LANGUAGE_MODELS)}."
         )
     # mlx-vlm's folders have the sizes at the top, in text_config, or in both
@@ -249,21 +243,19 @@ def _text_values(values: Json) -> Json:
     return {**values, **inner, "model_type": _LANGUAGE_MODELS[kind]}
 
 
-def _check_settings(folder: Path, values: Json, text: Json) -> None:
+def _check_settings(source: Source, text: Json) -> None:
     """Refuse what would change the numbers and what this engine does not do."""
-    processor = folder / "preprocessor_config.json"
-    pixels = read_json(processor) if processor.is_file() else {}
-    for source, accepted in (
-        (values, _SETTINGS),
+    for values, accepted in (
+        (source.config, _SETTINGS),
         (text, _TEXT_SETTINGS),
-        (pixels, _PIXEL_SETTINGS),
+        (source.json(_PREPROCESSOR), _PIXEL_SETTINGS),
     ):
         for key, known in accepted.items():
-            stated = source.get(key)
+            stated = values.get(key)
             if stated is not None and stated not in known:
                 raise ConfigError(
-                    f"The checkpoint asks for {key} {stated!r}; FastVLM as this engine "
-                    f"runs it has {' or '.join(map(repr, known))}."
+                    f"The checkpoint asks for {key} {quoted(stated)}; FastVLM as this "
+                    f"engine runs it has {' or '.join(map(repr, known))}."
                 )
     _check_heads(text)
 
@@ -348,12 +340,10 @@ def _image_token(values: Json, tokens: SpecialTokens) -> int:
     return tokens.image if stated is None or stated < 0 else int(stated)
 
 
-def _stated_ends(folder: Path, values: Json, text: Json) -> set[int]:
-    generation = folder / "generation_config.json"
-    sources = [values, text, read_json(generation) if generation.is_file() else {}]
+def _stated_ends(source: Source, text: Json) -> set[int]:
     ends: set[int] = set()
-    for source in sources:
-        stated = source.get("eos_token_id")
+    for values in (source.config, text, source.json("generation_config.json")):
+        stated = values.get("eos_token_id")
         listed = stated if isinstance(stated, list) else [stated]
         ends |= {end for end in listed if isinstance(end, int)}
     return ends

@@ -1,11 +1,11 @@
 """What goes with weights: the licence, what was changed, and a card that says so."""
 
-import shutil
 from pathlib import Path
 
 from fastvlm_mlx.config import FastVLMConfig, Packing, QuantizationConfig
 
 from .quality import Quality
+from .source import Source
 
 CARD = "README.md"
 
@@ -15,11 +15,10 @@ _LAYOUTS = {
 }
 
 
-def write_legal(source: Path, config: FastVLMConfig, folder: Path) -> None:
+def write_legal(source: Source, config: FastVLMConfig, folder: Path) -> None:
     """Carry the licence along, and say what was changed, as licences ask."""
-    for file in sorted(source.glob("LICENSE*")):
-        if file.is_file():
-            shutil.copyfile(file, folder / file.name)
+    for name, text in source.license_texts().items():
+        (folder / name).write_bytes(text)
     notice = f"{_changes(config)}\nThe licence of the original applies"
     notice += f": {config.license}.\n" if config.license else ".\n"
     (folder / "NOTICE").write_text(notice, encoding="utf-8")

@@ -13,7 +13,7 @@ from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import DTYPES
 from fastvlm_mlx.device.setup import configure
 from fastvlm_mlx.errors import CheckpointError, OptionError
-from fastvlm_mlx.model_folder import is_converted
+from fastvlm_mlx.model_folder import CONFIG_FILE
 from fastvlm_mlx.timings import Progress, unreported
 
 from .card import write_card, write_legal
@@ -26,6 +26,7 @@ from .quantize import Quantized, quantize
 from .questions import JUDGED_SAMPLES
 from .recipe import Recipe
 from .rescale import Peaks
+from .source import Source
 from .write import check_target, whole_folder, write_config, write_weights
 
 Format = Literal["fused", "mlx-vlm"]
@@ -93,12 +94,13 @@ def convert_checkpoint(
         FastVLMError: the source is not a whole, known checkpoint, or the output
             cannot be written. Then nothing is left behind.
     """
-    source, output = Path(source), Path(output)
+    read, output = Source(Path(source)), Path(output)
     _check_options(dtype, to)
-    _check_source(source, output, changed=any((recipe, dtype, to != "fused")))
+    _check_source(read, output, changed=any((recipe, dtype, to != "fused")))
     check_target(output.resolve(), overwrite)
     configure()
-    folded = fold(source, tower, source_name or source.name)
+    other = None if tower is None else Source(Path(tower))
+    folded = fold(read, other, source_name or read.name)
     files = folded.files
     samples = 0 if dry_run else quality_samples
     if recipe is not None and dry_run:
@@ -117,7 +119,7 @@ def convert_checkpoint(
         write_config(config, folder)
         if to == "mlx-vlm":
             write_mlx_vlm(config, files, folder)
-        write_legal(source, config, folder)
+        write_legal(read, config, folder)
         write_card(config, folder, to, report.quality)
     return report
 
@@ -176,20 +178,21 @@ def _check_options(dtype: str | None, to: str) -> None:
         raise OptionError(f"to is {to!r}; expected one of {', '.join(FORMATS)}.")
 
 
-def _check_source(source: Path, output: Path, changed: bool) -> None:
-    if not source.is_dir():
+def _check_source(source: Source, output: Path, changed: bool) -> None:
+    folder = source.folder
+    if not folder.is_dir():
         raise CheckpointError(
-            f"{source} is not a folder; expected a checkpoint folder."
+            f"{folder} is not a folder; expected a checkpoint folder."
         )
-    if not (source / "config.json").is_file():
+    if not source.has(CONFIG_FILE):
         raise CheckpointError(
-            f"{source} has no config.json; is it a checkpoint folder?"
+            f"{folder} has no config.json; is it a checkpoint folder?"
         )
-    if is_converted(source) and not changed:
+    if source.is_converted and not changed:
         raise CheckpointError(
-            f"{source} is converted already. Use it as it is, or convert the original."
+            f"{folder} is converted already. Use it as it is, or convert the original."
         )
-    if output.resolve() in (source.resolve(), *source.resolve().parents):
+    if output.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise CheckpointError(
             f"{output} is the source, or a folder around it; choose another output."
         )

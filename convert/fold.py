@@ -6,22 +6,19 @@ Every tensor of the source is accounted for: used once, or dropped for a reason.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from mlx.utils import tree_flatten
 
 from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.errors import CheckpointError, OptionError
 from fastvlm_mlx.model.fastvlm import FastVLMModel
-from fastvlm_mlx.model_folder import is_converted, load_config, read_json
 
 from .architecture import describe
 from .layout import Weights
 from .names import LANGUAGE, TOWER, rename
 from .packing import Packings, find_packings, quantization_of, take_packed, unpack
 from .rescale import Peaks, measure, rescale
-from .source import Tensors, read_tensors
+from .source import Source, Tensors
 from .tokenizer import TokenizerFiles, read_tokenizer
 from .tower import fuse_tower
 
@@ -48,30 +45,29 @@ class Folded:
         return sum(array.size for array in whole.values())
 
 
-def fold(source: Path, tower: Path | None, source_name: str) -> Folded:
+def fold(source: Source, tower: Source | None, source_name: str) -> Folded:
     """Read a checkpoint and fold branches, norms and scales into weights.
 
     Args:
-        source: its folder, in any layout, or converted already.
-        tower: a folder whose vision tower is used, where the source has none.
+        source: in any layout, or converted already.
+        tower: another whose vision tower is used, where the source has none.
         source_name: what the result calls the source.
 
     Raises:
         FastVLMError: it is not whole, or not known.
     """
-    if is_converted(source):
+    if source.is_converted:
         return _folded_before(source, tower)
-    values = read_json(source / "config.json")
-    arrays = read_tensors(source)
+    arrays = source.tensors()
     tensors, dropped = rename(arrays)
-    _check_parts(source, tensors, tower, values)
+    _check_parts(source, tensors, tower)
     tensors_read = len(arrays)
-    packings = find_packings(tensors, values)
+    packings = find_packings(tensors, source.config)
     if tower is not None:
         tensors_read += _add_tower(tensors, tower)
     files = read_tokenizer(source)
     _unpack_tower(tensors, packings)
-    config = describe(source, tensors, files.tokens, source_name, license_of(source))
+    config = describe(source, tensors, files.tokens, source_name)
     rest = _rest(tensors, config, packings)
     weights = {**fuse_tower(tensors, config.vision_config), **rest}
     tensors.finish()
@@ -86,34 +82,35 @@ def fold(source: Path, tower: Path | None, source_name: str) -> Folded:
     return Folded(weights, config, packings, files, peaks, tensors_read, dropped)
 
 
-def read_tower(folder: Path) -> Tensors:
-    """The vision tower of a folder: a FastVLM's, or an image encoder's alone.
+def read_tower(source: Source) -> Tensors:
+    """The vision tower of a source: a FastVLM's, or an image encoder's alone.
 
     Raises:
         CheckpointError: it has none, or one that was folded already.
     """
-    if (folder / "config.json").is_file() and is_converted(folder):
+    if source.is_converted:
         raise CheckpointError(
-            f"{folder} is converted already; --tower needs a tower that is not folded. "
-            "Give the original checkpoint."
+            f"{source.folder} is converted already; --tower needs a tower that is not "
+            "folded. Give the original checkpoint."
         )
-    tensors, _ = rename(read_tensors(folder))
+    tensors, _ = rename(source.tensors())
     tensors.arrays = {
         name: array for name, array in tensors.arrays.items() if name.startswith(TOWER)
     }
     if not tensors.arrays:
-        raise CheckpointError(f"{folder} has no vision tower to take.")
+        raise CheckpointError(f"{source.folder} has no vision tower to take.")
     if any(name.endswith(".scales") for name in tensors.arrays):
-        values = read_json(folder / "config.json")
-        _unpack_tower(tensors, find_packings(tensors, values))
+        _unpack_tower(tensors, find_packings(tensors, source.config))
     return tensors
 
 
-def _folded_before(source: Path, tower: Path | None) -> Folded:
+def _folded_before(source: Source, tower: Source | None) -> Folded:
     """A folder of our own: its weights as they are."""
     if tower is not None:
-        raise OptionError(f"{source} has its own vision tower; leave --tower out.")
-    weights, config = read_tensors(source), load_config(source)
+        raise OptionError(
+            f"{source.folder} has its own vision tower; leave --tower out."
+        )
+    weights, config = source.tensors(), FastVLMConfig.from_dict(source.config)
     tensors = Tensors(dict(weights), lambda name: name)
     stated = {"quantization": config.quantization and config.quantization.to_dict()}
     packings = find_packings(tensors, stated)
@@ -122,30 +119,30 @@ def _folded_before(source: Path, tower: Path | None) -> Folded:
     return Folded(weights, config, packings, files, None, len(weights), {})
 
 
-def _check_parts(
-    source: Path, tensors: Tensors, tower: Path | None, values: Mapping[str, Any]
-) -> None:
+def _check_parts(source: Source, tensors: Tensors, tower: Source | None) -> None:
     """A FastVLM is a tower and a language model; each must come from somewhere."""
     has_tower = bool(tensors.names(re.escape(TOWER)))
     if not tensors.names(re.escape(LANGUAGE)):
         raise CheckpointError(
-            f"{source} holds an image encoder and no language model. It can be the "
-            "--tower of a checkpoint that lacks one."
+            f"{source.folder} holds an image encoder and no language model. It can be "
+            "the --tower of a checkpoint that lacks one."
         )
     if has_tower and tower is not None:
-        raise OptionError(f"{source} has its own vision tower; leave --tower out.")
+        raise OptionError(
+            f"{source.folder} has its own vision tower; leave --tower out."
+        )
     if not has_tower and tower is None:
-        size = _SIZES.get(values.get("hidden_size", 0), "…")
+        size = _SIZES.get(source.config.get("hidden_size", 0), "…")
         raise CheckpointError(
-            f"{source} has no vision tower: Apple's MLX exports keep it as a Core ML "
-            "package. Take it from the matching PyTorch repository, with --tower "
-            f"apple/FastVLM-{size} (a folder or a hub id)."
+            f"{source.folder} has no vision tower: Apple's MLX exports keep it as a "
+            "Core ML package. Take it from the matching PyTorch repository, with "
+            f"--tower apple/FastVLM-{size} (a folder or a hub id)."
         )
 
 
-def _add_tower(tensors: Tensors, folder: Path) -> int:
-    """Put the tower of another folder beside the tensors; how many there were."""
-    taken, ours = read_tower(folder), tensors.origin
+def _add_tower(tensors: Tensors, tower: Source) -> int:
+    """Put the tower of another source with the tensors; how many there were."""
+    taken, ours = read_tower(tower), tensors.origin
 
     def origin(name: str) -> str:
         return (taken.origin if name.startswith(TOWER) else ours)(name)
@@ -198,19 +195,3 @@ def _check_folded(weights: Weights, packings: Packings, config: FastVLMConfig) -
 def network(config: FastVLMConfig) -> Weights:
     """Names and shapes of the network; its arrays are never computed."""
     return dict(tree_flatten(FastVLMModel(config).parameters()))
-
-
-def license_of(source: Path) -> str:
-    """The licence that a model card's front matter names."""
-    card = source / "README.md"
-    text = card.read_text("utf-8", errors="replace") if card.is_file() else ""
-    front = re.match(r"---\n(.*?)^---", text, re.DOTALL | re.MULTILINE)
-    stated = dict(
-        re.findall(
-            r"^(license|license_name): *[\"']?([\w.-]+)",
-            front[1] if front else "",
-            re.MULTILINE,
-        )
-    )
-    # beside a name of its own a licence is called "other"
-    return stated.get("license_name") or stated.get("license") or ""

@@ -9,16 +9,17 @@ sizes and hashes that the hub states. Broken downloads are resumed by the librar
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.errors import CheckpointError, FastVLMError, HubError
-from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, is_converted, load_config
+from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE
 
 from .architecture import read_text_config
-from .source import OPEN_CLIP_FILE, shard_names
+from .source import OPEN_CLIP_FILE, Source
 
 _SMALL = (
     "generation_config.json",
@@ -35,8 +36,6 @@ _SMALL = (
     "README.md",
 )
 """What a conversion reads beside config.json and the weights."""
-
-CONFIG = "config.json"
 
 _log = logging.getLogger("fastvlm_mlx")
 
@@ -79,7 +78,15 @@ def download(
     except FastVLMError:
         raise
     except Exception as error:  # the hub client's errors share no base class
-        return _cached_instead(repo_id, revision, error)
+        failure = HubError(_reason(repo_id, error))
+        if not _is_unreachable(error):
+            raise failure from None
+    try:
+        folder = _cached(repo_id, revision)
+    except HubError:
+        raise failure from None
+    _log.warning("The hub cannot be reached; using %s as it was cached.", repo_id)
+    return folder
 
 
 def upload(folder: Path, repo_id: str) -> str:
@@ -104,24 +111,25 @@ def upload(folder: Path, repo_id: str) -> str:
             commit_message="Weights converted by fastvlm-mlx",
         )
     except Exception as error:  # the hub client's errors share no base class
-        reason = str(error).strip().split("\n")[0]
         raise HubError(
             f"{folder} could not be uploaded to {repo_id} ({type(error).__name__}: "
-            f"{reason}). It is whole on this disk; log in with `hf auth login` and "
-            "upload it again."
+            f"{_first_line(error)}). It is whole on this disk; log in with "
+            "`hf auth login` and upload it again."
         ) from None
     return str(commit.commit_url)
 
 
 def _fetch_all(repo_id: str, revision: str | None, only_tower: bool) -> Path:
     listing = _list(repo_id, revision)
-    # by the name of the branch, so that the cache knows it when offline
-    folder = _fetch(repo_id, listing, [CONFIG], revision)
+    folder = _fetch(repo_id, listing, [CONFIG_FILE])
     if not only_tower:
         _check_config(folder)
     small = [name for name in listing.sizes if _is_small(name)]
     folder = _fetch(repo_id, listing, small)
-    return _fetch(repo_id, listing, _weights(repo_id, listing, folder))
+    folder = _fetch(repo_id, listing, _weights(repo_id, listing, folder))
+    # by the name of the branch and last: what the cache knows by it is whole
+    _fetch(repo_id, listing, [CONFIG_FILE], revision)
+    return folder
 
 
 def _list(repo_id: str, revision: str | None) -> _Listing:
@@ -157,6 +165,9 @@ def _fetch(
             allow_patterns=names or ["no file"],
         )
     )
+    lost = [name for name in names if not (folder / name).exists()]
+    if lost:
+        raise HubError(f"{repo_id} came without {lost[0]}. Try again.")
     for name in fresh:
         _check_file(folder / name, listing.sizes[name], listing.hashes.get(name))
     return folder
@@ -181,10 +192,11 @@ def _sha256(file: Path) -> str:
 
 
 def _check_config(folder: Path) -> None:
-    if is_converted(folder):
-        load_config(folder)
+    source = Source(folder)
+    if source.is_converted:
+        FastVLMConfig.from_dict(source.config)
     else:
-        read_text_config(folder)
+        read_text_config(source)
 
 
 def _is_small(name: str) -> bool:
@@ -194,7 +206,7 @@ def _is_small(name: str) -> bool:
 def _weights(repo_id: str, listing: _Listing, folder: Path) -> list[str]:
     """The safetensors that the index names, or the one file; no pickle, ever."""
     if INDEX_FILE in listing.sizes:
-        wanted = shard_names(folder)
+        wanted = Source(folder).shard_names()
     else:
         wanted = [
             name for name in (WEIGHTS_FILE, OPEN_CLIP_FILE) if name in listing.sizes
@@ -211,27 +223,97 @@ def _weights(repo_id: str, listing: _Listing, folder: Path) -> list[str]:
 
 
 def _cached(repo_id: str, revision: str | None) -> Path:
+    """What was fetched earlier of that branch, tag or commit, if it is whole."""
     from huggingface_hub import try_to_load_from_cache
 
-    for name in (CONFIG, WEIGHTS_FILE, OPEN_CLIP_FILE):
+    missing = None
+    for name in (CONFIG_FILE, WEIGHTS_FILE, OPEN_CLIP_FILE):
         file = try_to_load_from_cache(repo_id, name, revision=revision)
         if isinstance(file, str):
-            return Path(file).parent
+            missing = _missing(Path(file).parent)
+            if missing is None:
+                return Path(file).parent
+            break
+    if missing or _is_begun(repo_id):
+        lost = f" ({missing} is missing)" if missing else ""
+        raise HubError(
+            f"{repo_id} is on this disk only in part{lost}, and the hub is not asked "
+            "when offline. Leave --offline and HF_HUB_OFFLINE out once, to fetch the "
+            "rest."
+        )
     raise HubError(
         f"{repo_id} is not on this disk, and the hub is not asked when offline. "
         "Leave --offline and HF_HUB_OFFLINE out once, to fetch it."
     )
 
 
-def _cached_instead(repo_id: str, revision: str | None, error: Exception) -> Path:
-    """Without a network, what was fetched earlier serves."""
-    reason = str(error).strip().split("\n")[0]
-    try:
-        folder = _cached(repo_id, revision)
-    except HubError:
-        raise HubError(
-            f"{repo_id} could not be fetched ({type(error).__name__}: {reason}). Check "
-            "the name and the network, or give the path of a downloaded folder."
-        ) from None
-    _log.warning("The hub cannot be reached; using %s as it was cached.", repo_id)
-    return folder
+def _missing(folder: Path) -> str | None:
+    """A file that a downloaded commit lacks; weights come last, so they tell."""
+    source = Source(folder)
+    wanted = source.shard_names()
+    if not wanted:
+        whole = source.has(WEIGHTS_FILE) or source.has(OPEN_CLIP_FILE)
+        return None if whole else WEIGHTS_FILE
+    return next((name for name in wanted if not source.has(name)), None)
+
+
+def _is_begun(repo_id: str) -> bool:
+    """Whether anything of a repository was fetched, of whatever commit."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    name = repo_folder_name(repo_id=repo_id, repo_type="model")
+    return any((Path(constants.HF_HUB_CACHE) / name).glob("snapshots/*/*"))
+
+
+_NOT_CONNECTED = frozenset(
+    ("TransportError", "ConnectionError", "Timeout", "TimeoutError")
+)
+"""Bases of what httpx and requests raise, whichever the hub's library is built on."""
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    """Whether a failure, or what it came of, is the network's or the hub's own."""
+    return any(
+        _status(each) >= 500
+        or {base.__name__ for base in type(each).__mro__} & _NOT_CONNECTED
+        for each in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from; the library wraps some of its own."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _status(error: BaseException) -> int:
+    """The HTTP status that an error stands for; 0 for none."""
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return status if isinstance(status, int) else 0
+
+
+def _reason(repo_id: str, error: Exception) -> str:
+    """What to say of a failed download: the cause, and what helps against it."""
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return (
+            f"{repo_id} could not be stored: {error.strerror}. Make room, or move the "
+            "hub's cache with HF_HOME; the same command goes on."
+        )
+    for cause in _causes(error):
+        if _status(cause) in (401, 403, 404):
+            return (
+                f"{repo_id} could not be fetched (HTTP {_status(cause)}: "
+                f"{_first_line(cause)}). Check the name; if it is private or gated, "
+                "accept its terms on its page and log in with `hf auth login`."
+            )
+    return (
+        f"{repo_id} could not be fetched ({type(error).__name__}: "
+        f"{_first_line(error)}). Check the name and the network, or give the path of "
+        "a downloaded folder."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

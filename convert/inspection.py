@@ -9,13 +9,11 @@ from typing import Any
 
 from fastvlm_mlx.config import FastVLMConfig, TextConfig
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.model_folder import is_converted, load_config, read_json
 
 from .architecture import describe, read_text_config
-from .fold import license_of
 from .names import LANGUAGE, PROJECTOR, TOWER, detect_layout, rename
 from .packing import Packings, find_packings
-from .source import Tensors, read_tensors
+from .source import Source, Tensors
 from .tokenizer import read_tokenizer
 
 RESOLUTIONS = (256, 384, 512, 768, 1024, 1536)
@@ -76,17 +74,17 @@ def inspect_folder(folder: Path) -> Inspection:
     Raises:
         FastVLMError: it is no model, or damaged.
     """
-    if (folder / "config.json").is_file() and is_converted(folder):
-        return _inspect_converted(folder)
-    arrays = read_tensors(folder)
+    source = Source(folder)
+    if source.is_converted:
+        return _inspect_converted(source)
+    arrays = source.tensors()
     tensors, dropped = rename(arrays)
     has_text = bool(tensors.names(re.escape(LANGUAGE)))
-    values = read_json(folder / "config.json") if has_text else {}
-    packings = find_packings(tensors, values)
+    packings = find_packings(tensors, source.config if has_text else {})
     parts = _parts(tensors.arrays, packings)
     folds = _folds(tensors.arrays)
-    text = read_text_config(folder) if has_text else None
-    config = _config(folder, tensors) if has_text and _has_tower(tensors) else None
+    text = read_text_config(source) if has_text else None
+    config = _config(source, tensors) if has_text and _has_tower(tensors) else None
     return Inspection(
         layout=detect_layout(arrays),
         parts=parts,
@@ -95,13 +93,13 @@ def inspect_folder(folder: Path) -> Inspection:
         tokens=_tokens(config),
         folds=folds,
         dropped={**dropped, **tensors.dropped},
-        source=folder.name,
-        license=license_of(folder),
+        source=source.name,
+        license=source.license,
     )
 
 
-def _inspect_converted(folder: Path) -> Inspection:
-    config, arrays = load_config(folder), read_tensors(folder)
+def _inspect_converted(source: Source) -> Inspection:
+    config, arrays = FastVLMConfig.from_dict(source.config), source.tensors()
     tensors = Tensors(arrays, lambda name: name)
     stated = {"quantization": config.quantization and config.quantization.to_dict()}
     return Inspection(
@@ -121,9 +119,8 @@ def _has_tower(tensors: Tensors) -> bool:
     return bool(tensors.names(re.escape(TOWER)))
 
 
-def _config(folder: Path, tensors: Tensors) -> FastVLMConfig:
-    tokens = read_tokenizer(folder).tokens
-    return describe(folder, tensors, tokens, folder.name, license_of(folder))
+def _config(source: Source, tensors: Tensors) -> FastVLMConfig:
+    return describe(source, tensors, read_tokenizer(source).tokens, source.name)
 
 
 def _tokens(config: FastVLMConfig | None) -> dict[int, int]:

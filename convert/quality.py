@@ -99,7 +99,7 @@ class Examinee:
         """A picture as the language model sees it, (N, D)."""
         size = self.config.vision_config.image_size
         pixels = prepare(picture(of, number), size, self.config.image_mode)
-        pixel_values = mx.array(pixels)[None].astype(self.model.embed_dtype) / 255
+        pixel_values = self.model.pixel_values(mx.array(pixels)[None])
         image = self.model.project(self.model.encode_image(pixel_values))[0]
         mx.eval(image)
         return image
@@ -108,7 +108,8 @@ class Examinee:
 def read_examinee(folder: Path, dtype: str | None) -> Examinee:
     """Load a converted folder."""
     config = load_config(folder)
-    return Examinee(load_model(folder, dtype), ChatTokenizer(folder, config), config)
+    model = load_model(folder, config, dtype)
+    return Examinee(model, ChatTokenizer(folder, config), config)
 
 
 def answers(

@@ -1,23 +1,31 @@
-"""A checkpoint folder in, its tensors out, each to be taken once.
+"""A checkpoint folder in, its JSON files and tensors out, each read once.
 
-Files are safetensors, alone or in shards. Arrays are memory-mapped and lazy: until
+Weights are safetensors, alone or in shards. Arrays are memory-mapped and lazy: until
 something is written only headers have been read. Pickles are never opened.
 """
 
+import functools
 import json
 import re
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
+from fastvlm_mlx.config import STAMP
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.errors import CheckpointError
-from fastvlm_mlx.model_folder import INDEX_FILE, WEIGHTS_FILE, read_weight_map
+from fastvlm_mlx.errors import CheckpointError, ConfigError, quoted
+from fastvlm_mlx.model_folder import (
+    CONFIG_FILE,
+    INDEX_FILE,
+    WEIGHTS_FILE,
+    read_json,
+    weight_map,
+)
 
 OPEN_CLIP_FILE = "open_clip_model.safetensors"
 """What OpenCLIP calls the weights of an image encoder and its text encoder."""
@@ -27,6 +35,10 @@ _READABLE = ("F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SHOWN = 6  # faults named in one error; the rest are counted
 
+_FRONT_MATTER = re.compile(r"---\n(.*?)^---", re.DOTALL | re.MULTILINE)
+_LICENSE = re.compile(r"^(license|license_name): *[\"']?([\w.-]+)", re.MULTILINE)
+
+Json = Mapping[str, Any]
 Shape = tuple[int, ...]
 
 
@@ -109,21 +121,143 @@ def _dtype_name(array: mx.array) -> str:
     return str(array.dtype).removeprefix("mlx.core.")
 
 
-def read_tensors(folder: Path) -> dict[str, mx.array]:
-    """Every tensor of a folder's safetensors files, lazily.
+class Source:
+    """A checkpoint's folder, of any layout. What was read of it is not read again.
 
-    Raises:
-        CheckpointError: no safetensors, a file cut off or damaged, a tensor that is
-            in two files or that the index promises and no file has.
+    The weights are not kept here, so that each can be freed when it has been used.
     """
-    arrays: dict[str, mx.array] = {}
-    for file in _files(folder):
-        for name, array in _read_file(file).items():
-            if name in arrays:
-                raise CheckpointError(f"{name} is in two files, {file} being one.")
-            arrays[name] = array
-    _check_index(folder, arrays)
-    return arrays
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[str, Json] = {}
+
+    @property
+    def name(self) -> str:
+        """What the folder is called."""
+        return self.folder.name
+
+    @property
+    def config(self) -> Json:
+        """config.json, which a model must have and an image encoder need not.
+
+        Raises:
+            ConfigError: it is missing or damaged.
+        """
+        if not self.has(CONFIG_FILE):
+            raise ConfigError(f"{self.folder / CONFIG_FILE} is missing.")
+        return self.json(CONFIG_FILE)
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it is in this package's own format, by its stamp."""
+        return STAMP in self.json(CONFIG_FILE)
+
+    @functools.cached_property
+    def weight_map(self) -> dict[str, str]:
+        """Which file each tensor is in; nothing where there is no index."""
+        if not self.has(INDEX_FILE):
+            return {}
+        return weight_map(self.json(INDEX_FILE), self.folder)
+
+    @functools.cached_property
+    def license(self) -> str:
+        """The licence that the model card's front matter names; "" if it names none."""
+        found = _FRONT_MATTER.match(self.text("README.md") or "")
+        stated = dict(_LICENSE.findall(found[1] if found else ""))
+        # next to a name of its own a licence is called "other"
+        return stated.get("license_name") or stated.get("license") or ""
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        return (self.folder / name).is_file()
+
+    def json(self, name: str) -> Json:
+        """The object in a JSON file; an empty one where there is no such file.
+
+        Raises:
+            ConfigError: it is damaged, or no object.
+        """
+        if name not in self._read:
+            self._read[name] = read_json(self.folder / name) if self.has(name) else {}
+        return self._read[name]
+
+    def text(self, name: str) -> str | None:
+        """The text of a file; None where there is no such file.
+
+        Raises:
+            CheckpointError: it is not UTF-8, or may not be read.
+        """
+        if not self.has(name):
+            return None
+        try:
+            return (self.folder / name).read_text("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(_unreadable(self.folder / name, error)) from None
+
+    def license_texts(self) -> dict[str, bytes]:
+        """The licences in the folder, by the names of their files.
+
+        Raises:
+            CheckpointError: one may not be read.
+        """
+        found = {}
+        for file in sorted(self.folder.glob("LICENSE*")):
+            if file.is_file():
+                try:
+                    found[file.name] = file.read_bytes()
+                except OSError as error:
+                    raise CheckpointError(_unreadable(file, error)) from None
+        return found
+
+    def tensors(self) -> dict[str, mx.array]:
+        """Every tensor of the folder's safetensors files, lazily.
+
+        Raises:
+            CheckpointError: no safetensors, a file cut off or damaged, a tensor that
+                is in two files or that the index promises and no file has.
+        """
+        arrays: dict[str, mx.array] = {}
+        for file in self._weight_files():
+            for name, array in _read_file(file).items():
+                if name in arrays:
+                    raise CheckpointError(f"{name} is in two files, {file} being one.")
+                arrays[name] = array
+        self._check_index(arrays)
+        return arrays
+
+    def shard_names(self) -> list[str]:
+        """The files that the index names; it may not lead out of its folder."""
+        names = sorted(set(self.weight_map.values()))
+        for name in names:
+            if Path(name).name != name or not name.endswith(".safetensors"):
+                raise CheckpointError(
+                    f"{INDEX_FILE} names {quoted(name)}; expected a .safetensors file "
+                    "next to it."
+                )
+        return names
+
+    def _weight_files(self) -> list[Path]:
+        if self.has(INDEX_FILE):
+            return [self._present(name) for name in self.shard_names()]
+        for name in (WEIGHTS_FILE, OPEN_CLIP_FILE):
+            if self.has(name):
+                return [self.folder / name]
+        raise CheckpointError(_nothing_to_read(self.folder))
+
+    def _present(self, name: str) -> Path:
+        if not self.has(name):
+            raise CheckpointError(
+                f"{self.folder / name} is missing; {INDEX_FILE} names it."
+            )
+        return self.folder / name
+
+    def _check_index(self, arrays: Mapping[str, mx.array]) -> None:
+        lost = [name for name in self.weight_map if name not in arrays]
+        if lost:
+            raise CheckpointError(
+                f"{INDEX_FILE} promises {lost[0]} and {len(lost) - 1} more tensors "
+                "that no file holds. Download the checkpoint again."
+            )
 
 
 def file_metadata(file: Path) -> dict[str, str]:
@@ -138,16 +272,6 @@ def file_metadata(file: Path) -> dict[str, str]:
             return header.metadata() or {}
     except SafetensorError as error:
         raise CheckpointError(_damaged(file, error)) from None
-
-
-def _files(folder: Path) -> list[Path]:
-    if (folder / INDEX_FILE).is_file():
-        return [_present(folder, name) for name in shard_names(folder)]
-    if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
-    if (folder / OPEN_CLIP_FILE).is_file():
-        return [folder / OPEN_CLIP_FILE]
-    raise CheckpointError(_nothing_to_read(folder))
 
 
 def _nothing_to_read(folder: Path) -> str:
@@ -171,23 +295,6 @@ def _matches(folder: Path, patterns: Iterable[str]) -> list[Path]:
     return sorted(file for pattern in patterns for file in folder.glob(pattern))
 
 
-def shard_names(folder: Path) -> list[str]:
-    """The files that an index names; it may not lead out of its folder."""
-    names = sorted(set(read_weight_map(folder).values()))
-    for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise CheckpointError(
-                f"{INDEX_FILE} names {name!r}; expected a .safetensors file beside it."
-            )
-    return names
-
-
-def _present(folder: Path, name: str) -> Path:
-    if not (folder / name).is_file():
-        raise CheckpointError(f"{folder / name} is missing; {INDEX_FILE} names it.")
-    return folder / name
-
-
 def _read_file(file: Path) -> dict[str, mx.array]:
     try:
         with safe_open(file, framework="numpy") as header:  # checks the length, too
@@ -195,12 +302,15 @@ def _read_file(file: Path) -> dict[str, mx.array]:
         _check_names(file)
         arrays = cast(dict[str, mx.array], mx.load(str(file), format="safetensors"))
     except OSError as error:
-        raise CheckpointError(
-            f"{file} cannot be read: {error.strerror or error}."
-        ) from None
+        raise CheckpointError(_unreadable(file, error)) from None
     except (SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(_damaged(file, error)) from None
     return arrays
+
+
+def _unreadable(file: Path, error: OSError | UnicodeDecodeError) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"{file} cannot be read: {reason or error}."
 
 
 def _damaged(file: Path, error: Exception) -> str:
@@ -228,14 +338,3 @@ def _check_names(file: Path) -> None:
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise CheckpointError(f"{twice[0]} is in {file} twice; expected it once.")
-
-
-def _check_index(folder: Path, arrays: dict[str, mx.array]) -> None:
-    if not (folder / INDEX_FILE).is_file():
-        return
-    lost = [name for name in read_weight_map(folder) if name not in arrays]
-    if lost:
-        raise CheckpointError(
-            f"{INDEX_FILE} promises {lost[0]} and {len(lost) - 1} more tensors that "
-            "no file holds. Download the checkpoint again."
-        )

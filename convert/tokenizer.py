@@ -22,10 +22,11 @@ from tokenizers import (
 
 from fastvlm_mlx.errors import CheckpointError
 from fastvlm_mlx.field_checks import LARGEST_SIZE
-from fastvlm_mlx.model_folder import read_json
 from fastvlm_mlx.text.chat_template import compile_template
 from fastvlm_mlx.text.prompt import IMAGE_MARKER
 from fastvlm_mlx.text.tokenizer import read_tokenizer_file
+
+from .source import Json, Source
 
 _TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
@@ -92,44 +93,46 @@ class TokenizerFiles:
         (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def read_tokenizer(folder: Path) -> TokenizerFiles:
+def read_tokenizer(source: Source) -> TokenizerFiles:
     """Read whatever tokenizer files a checkpoint has.
 
     Raises:
         CheckpointError: none, or damaged ones.
     """
-    config_file = folder / "tokenizer_config.json"
-    config = read_json(config_file) if config_file.is_file() else {}
-    tokenizer = _read(folder, config)
+    config = source.json("tokenizer_config.json")
+    tokenizer = _read(source)
     if tokenizer.token_to_id(IMAGE_MARKER) is None:
         # the id that Apple's exporter gives it too: the first one free
         tokenizer.add_special_tokens([AddedToken(IMAGE_MARKER, normalized=False)])
-    config = {**config, "chat_template": _template(folder, config, tokenizer)}
+    config = {**config, "chat_template": _template(source, tokenizer)}
     return TokenizerFiles(tokenizer, config, _special_tokens(tokenizer, config))
 
 
-def _read(folder: Path, config: dict[str, Any]) -> Tokenizer:
+def _read(source: Source) -> Tokenizer:
     try:
-        if (folder / "tokenizer.json").is_file():
-            return read_tokenizer_file(folder / "tokenizer.json")
-        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-            return _qwen2(folder, config)
+        if source.has("tokenizer.json"):
+            return read_tokenizer_file(source.folder / "tokenizer.json")
+        if source.has("vocab.json") and source.has("merges.txt"):
+            return _qwen2(source)
     except Exception as error:  # the library raises plain Exception
         raise CheckpointError(
-            f"The tokenizer of {folder} is damaged: {error}"
+            f"The tokenizer of {source.folder} is damaged: {error}"
         ) from None
-    if (folder / "tokenizer.model").is_file():
+    if source.has("tokenizer.model"):
         raise CheckpointError(
-            f"{folder} has tokenizer.model only; expected tokenizer.json. Save one "
-            "with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)."
+            f"{source.folder} has tokenizer.model only; expected tokenizer.json. Save "
+            "one with transformers: "
+            "AutoTokenizer.from_pretrained(…).save_pretrained(…)."
         )
     raise CheckpointError(
-        f"{folder} has no tokenizer.json, and not both vocab.json and merges.txt."
+        f"{source.folder} has no tokenizer.json, and not both vocab.json and "
+        "merges.txt."
     )
 
 
-def _qwen2(folder: Path, config: dict[str, Any]) -> Tokenizer:
+def _qwen2(source: Source) -> Tokenizer:
     """Qwen2's byte-level BPE from its two files (transformers' Qwen2Tokenizer)."""
+    folder = source.folder
     bpe = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     tokenizer = Tokenizer(bpe)
     tokenizer.normalizer = normalizers.NFC()
@@ -141,40 +144,36 @@ def _qwen2(folder: Path, config: dict[str, Any]) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     # by rising id, the order that gives them their ids again
-    for number, token in sorted(_added_tokens(folder, config).items()):
+    for number, token in sorted(_added_tokens(source).items()):
         tokenizer.add_tokens([token])
         if tokenizer.token_to_id(token.content) != number:
             raise ValueError(f"{token.content} cannot have the id {number}")
     return tokenizer
 
 
-def _added_tokens(folder: Path, config: dict[str, Any]) -> dict[int, AddedToken]:
-    listed = config.get("added_tokens_decoder")
+def _added_tokens(source: Source) -> dict[int, AddedToken]:
+    listed = source.json("tokenizer_config.json").get("added_tokens_decoder")
     if listed and isinstance(listed, dict):
         return {int(number): _added_token(**token) for number, token in listed.items()}
-    if (folder / "added_tokens.json").is_file():
-        added = read_json(folder / "added_tokens.json")
-        return {int(number): _added_token(name) for name, number in added.items()}
-    return {}
+    added = source.json("added_tokens.json")
+    return {int(number): _added_token(name) for name, number in added.items()}
 
 
 def _added_token(content: str, special: bool = True, **_: Any) -> AddedToken:
     return AddedToken(content, special=special, normalized=False)
 
 
-def _template(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> str:
+def _template(source: Source, tokenizer: Tokenizer) -> str:
     """The chat template, wherever a checkpoint keeps it."""
-    source = _template_file(folder) or _named_template(config.get("chat_template"))
-    if source is None:
-        source = _known_template(tokenizer)
-    if source is None:
+    template = _template_file(source) or _known_template(tokenizer)
+    if template is None:
         raise CheckpointError(
-            f"{folder} has no chat template ({', '.join(_TEMPLATE_FILES)}, or "
+            f"{source.folder} has no chat template ({', '.join(_TEMPLATE_FILES)}, or "
             "chat_template in tokenizer_config.json), and its tokenizer is neither "
             "Qwen2's nor Llama's."
         )
-    compile_template(source)  # refused now, not when the model is loaded
-    return source
+    compile_template(template)  # refused now, not when the model is loaded
+    return template
 
 
 def _known_template(tokenizer: Tokenizer) -> str | None:
@@ -185,15 +184,14 @@ def _known_template(tokenizer: Tokenizer) -> str | None:
     return VICUNA_TEMPLATE if {"<s>", "</s>"} <= added else None
 
 
-def _template_file(folder: Path) -> str | None:
-    jinja, json_file = (folder / name for name in _TEMPLATE_FILES)
-    try:
-        if jinja.is_file():
-            return jinja.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{jinja} is not UTF-8: {error}") from None
-    if json_file.is_file():
-        return _named_template(read_json(json_file).get("chat_template"))
+def _template_file(source: Source) -> str | None:
+    jinja, *json_files = _TEMPLATE_FILES
+    stated = source.text(jinja)
+    if stated:
+        return stated
+    for name in (*json_files, "tokenizer_config.json"):
+        if found := _named_template(source.json(name).get("chat_template")):
+            return found
     return None
 
 
@@ -205,7 +203,7 @@ def _named_template(stated: Any) -> str | None:
     return stated if isinstance(stated, str) else None
 
 
-def _special_tokens(tokenizer: Tokenizer, config: dict[str, Any]) -> SpecialTokens:
+def _special_tokens(tokenizer: Tokenizer, config: Json) -> SpecialTokens:
     image = tokenizer.token_to_id(IMAGE_MARKER)
     assert image is not None  # added when it was read
     ends = [tokenizer.token_to_id(name) for name in (*END_TOKENS, *_eos(config))]
@@ -216,7 +214,7 @@ def _special_tokens(tokenizer: Tokenizer, config: dict[str, Any]) -> SpecialToke
     )
 
 
-def _max_length(config: dict[str, Any]) -> int | None:
+def _max_length(config: Json) -> int | None:
     """The stated limit; transformers writes a very large number for none."""
     limit = config.get("model_max_length")
     if isinstance(limit, int | float) and 0 < limit < LARGEST_SIZE:
@@ -224,7 +222,7 @@ def _max_length(config: dict[str, Any]) -> int | None:
     return None
 
 
-def _eos(config: dict[str, Any]) -> list[str]:
+def _eos(config: Json) -> list[str]:
     """The end token that the config names, if it does."""
     eos = config.get("eos_token")
     name = eos.get("content") if isinstance(eos, dict) else eos

@@ -15,11 +15,10 @@ from .engine import Engine
 from .generation.result import GenerationResult
 from .generation.text_stream import AsyncTextStream, TextStream
 from .model.fastvlm import FastVLMModel
-from .model_folder import load_config
 from .options import GenerationOptions, Options
 from .planning import budget, memory_plan
 from .request import Given, Images, Outcome, Request
-from .resolve import EMBEDDED, resolve
+from .resolve import EMBEDDED, find_model
 from .text.tokenizer import ChatTokenizer
 from .weights import load_model
 
@@ -218,8 +217,8 @@ def load(
     Raises:
         FastVLMError: see `fastvlm_mlx.errors`.
     """
-    folder = resolve(model, revision)
-    config = load_config(folder)
+    found = find_model(model, revision)
+    folder, config = found.path, found.config
     tokenizer = ChatTokenizer(folder, config)
     limit = budget.memory_limit(memory_limit)
 
@@ -227,7 +226,7 @@ def load(
         machine = budget.this_machine(model.embed_dtype, limit)
         memory_plan.check(config, model.weights_bytes, memory_plan.LEAST_WORK, machine)
 
-    network = device_thread.run(lambda: load_model(folder, dtype, limit, check))
+    network = device_thread.run(lambda: load_model(folder, config, dtype, limit, check))
     slow = blas.hint()
     if slow:
         _log.warning(slow)

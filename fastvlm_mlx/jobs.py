@@ -16,14 +16,11 @@ from typing import Any
 from .answer_file import AnswerFile, JobLine
 from .errors import FastVLMError, JobError, quoted, shortened
 from .fastvlm import FastVLM
+from .images.formats import SUFFIXES
+from .images.sources import is_url
 from .paths import expanded
 from .request import Request
 from .timings import Progress, unreported
-
-PICTURE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .heic .heif .jp2 .jpeg .jpg .png .tif .tiff .webp".split()
-)
-"""Names that a folder's pictures end with."""
 
 _MOST_COMPLAINTS = 5
 
@@ -41,6 +38,7 @@ class JobReport:
     failed: int  # of them, with an error
     found: int  # of them, from earlier runs
     failed_ids: tuple[str | int, ...] = field(default=(), compare=False)
+    left_out: tuple[str, ...] = ()  # what folders hold besides images
 
 
 def tasks_from_jsonl(
@@ -86,7 +84,9 @@ def tasks_from_pictures(
     """One question about each of many pictures; a picture's path is its id.
 
     Args:
-        patterns: files, folders, and patterns such as "photos/**/*.jpg".
+        patterns: files, folders, and patterns such as "photos/**/*.jpg". Of a folder
+            all files are taken whose names end as those of images do, but hidden ones
+            and those of folders in it; `left_out` lists the others.
         defaults: the arguments of Request, pictures left out.
 
     Raises:
@@ -102,6 +102,16 @@ def tasks_from_pictures(
     return tasks
 
 
+def left_out(patterns: Sequence[str]) -> list[str]:
+    """What lies in the folders of `tasks_from_pictures` and is asked nothing about.
+
+    Returns:
+        Paths, those of folders with a "/" at their end; hidden ones are among them.
+    """
+    paths = (path for pattern in patterns for path in _not_matched(pattern))
+    return [*dict.fromkeys(paths)]
+
+
 def run_job(
     load: Callable[[], FastVLM],
     tasks: Sequence[JobLine],
@@ -109,11 +119,13 @@ def run_job(
     *,
     batch_size: int,
     progress: Progress = unreported,
+    left_out: Sequence[str] = (),
 ) -> JobReport:
     """Answer what has no line in `output` yet, a line each, in the order of finishing.
 
     Args:
         load: called only if there is something to answer.
+        left_out: for the report.
 
     Raises:
         JobError: `output` belongs to another job, or to a run that is going on.
@@ -130,7 +142,7 @@ def run_job(
                 answers.append(todo[outcome.index], outcome)
                 progress(len(answers.done), len(tasks))
         failed = tuple(answers.failed)
-        return JobReport(len(answers.done), len(failed), found, failed)
+        return JobReport(len(answers.done), len(failed), found, failed, tuple(left_out))
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -163,11 +175,14 @@ def _task(
     if isinstance(id_, bool) or not isinstance(id_, str | int):
         raise JobError(f"id is {quoted(id_)}; expected a text or a whole number")
     arguments = {**defaults, **given}
-    images = arguments.get("images")
-    images = [images] if isinstance(images, str) else images or []
-    if not isinstance(images, list) or not all(isinstance(i, str) for i in images):
+    images = arguments.get("images", [])
+    images = [images] if isinstance(images, str) else images
+    if not isinstance(images, list) or not all(
+        i and isinstance(i, str) for i in images
+    ):
         raise JobError(
-            f"images is {quoted(images)}; expected a path or a list of paths"
+            f"images is {quoted(images)}; expected a path or a list of paths, or no "
+            "images for text alone"
         )
     arguments["images"] = images
     return JobLine(id_, arguments, _digest(arguments, model))
@@ -175,15 +190,22 @@ def _task(
 
 def _beside(path: Path, task: JobLine) -> JobLine:
     """The same line, its images' paths read from the folder of the job's file."""
-    images = [_from_folder(path.parent, each) for each in task.arguments["images"]]
+    images = [_from_folder(str(path.parent), i) for i in task.arguments["images"]]
     return JobLine(task.id, {**task.arguments, "images": images}, task.digest)
 
 
-def _from_folder(folder: Path, typed: str) -> str:
-    """A path as it is written in a file of a folder; no URL is one."""
-    if _URL.match(typed):
-        return typed
-    return str(expanded(os.path.join(folder, os.path.expanduser(typed))))
+def _from_folder(folder: str, image: str) -> str:
+    if is_url(image):
+        return image
+    if image.startswith("~"):
+        return str(expanded(image))
+    return _plain_path(os.path.join(folder, image))
+
+
+def _plain_path(text: str) -> str:
+    """As pathlib writes it; a "~" that is no home folder keeps its "./"."""
+    path = str(Path(text))
+    return f"./{path}" if path.startswith("~") else path
 
 
 def _digest(arguments: Mapping[str, Any], model: str) -> str:
@@ -198,22 +220,39 @@ def _complaint(path: Path, complaints: list[str]) -> str:
 
 
 def _matches(pattern: str) -> list[str]:
-    path = expanded(pattern)
-    if path.is_dir():
-        names = sorted(each for each in path.iterdir() if _looks_like_picture(each))
-        found = [str(each) for each in names]
-    elif path.exists():
-        found = [str(path)]
+    path = _plain_path(os.path.expanduser(pattern))
+    if os.path.isdir(path):
+        found = [each for each in _listed(path) if _looks_like_image(each)]
+    elif os.path.exists(path):
+        found = [path]
     else:
-        names_found = sorted(glob.glob(str(path), recursive=True))
+        names_found = sorted(glob.glob(path, recursive=True))
         found = [each for each in names_found if os.path.isfile(each)]
     if not found:
         raise JobError(
-            f"{shortened(pattern)} holds no picture; expected files, or a folder."
+            f"{shortened(pattern)} holds no image; expected files, or a folder."
         )
     return found
 
 
-def _looks_like_picture(path: Path) -> bool:
-    hidden = path.name.startswith(".")  # such as what macOS leaves beside a file
-    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and not hidden
+def _not_matched(pattern: str) -> list[str]:
+    path = _plain_path(os.path.expanduser(pattern))
+    if os.path.isdir(path):
+        found = [each for each in _listed(path) if not _looks_like_image(each)]
+    elif os.path.exists(path):
+        found = []
+    else:
+        names_found = sorted(glob.glob(path, recursive=True))
+        found = [each for each in names_found if not os.path.isfile(each)]
+    return [f"{each.rstrip('/')}/" if os.path.isdir(each) else each for each in found]
+
+
+def _listed(folder: str) -> list[str]:
+    return sorted(os.path.join(folder, name) for name in os.listdir(folder))
+
+
+def _looks_like_image(path: str) -> bool:
+    """By its name. What macOS leaves beside a file is hidden, and named like it."""
+    name = os.path.basename(path)
+    known = os.path.splitext(name)[1].lower() in SUFFIXES
+    return known and not name.startswith(".") and os.path.isfile(path)

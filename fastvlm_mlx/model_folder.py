@@ -4,8 +4,10 @@ Sizes and checks of what the files say are in config.py, weights in weights.py.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from .config import STAMP, FastVLMConfig
 from .errors import CheckpointError, ConfigError
@@ -16,6 +18,26 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 """What Hugging Face calls a model's weights: one file, or shards with an index."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A converted folder and what its config.json says, read once; a path itself."""
+
+    path: Path
+    config: FastVLMConfig
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the config.json of a converted folder.
+
+        Raises:
+            ConfigError: it is missing, damaged, or of another format.
+        """
+        return cls(path, load_config(path))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -37,10 +59,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_weight_map(folder: Path) -> dict[str, str]:
     """Which file each tensor is in, from the index of a folder with shards."""
-    weight_map = read_json(folder / INDEX_FILE).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    return weight_map(read_json(folder / INDEX_FILE), folder)
+
+
+def weight_map(index: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Which file each tensor is in, as an index says that was read in a folder.
+
+    Raises:
+        CheckpointError: it says nothing of it.
+    """
+    stated = index.get("weight_map")
+    if not isinstance(stated, dict) or not stated:
         raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map.")
-    return {str(name): str(file) for name, file in weight_map.items()}
+    return {str(name): str(file) for name, file in stated.items()}
 
 
 def is_converted(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from .errors import FastVLMError, OptionError, PromptError
 from .generation.result import GenerationResult
 from .images.decode import ImageSource
 from .images.image import OpenedImage
+from .images.sources import taken
 from .options import GenerationOptions, Options, option_names
 from .text.prompt import Message, messages_of
 
@@ -138,7 +139,8 @@ def _listed(images: Images) -> tuple[Image, ...]:
     """Images as a caller may give them: none, one or several."""
     if images is None:
         return ()
-    return tuple(images) if isinstance(images, list | tuple) else (images,)  # type: ignore[return-value]
+    several = images if isinstance(images, list | tuple) else [images]
+    return tuple(taken(image) for image in several)
 
 
 def _require_text(name: str, value: object) -> None:

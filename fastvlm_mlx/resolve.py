@@ -13,9 +13,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .config import FORMAT_VERSION
+from .config import FORMAT_VERSION, STAMP, FastVLMConfig
 from .errors import CheckpointError, FastVLMError, quoted
-from .model_folder import is_converted, load_config
+from .model_folder import CONFIG_FILE, ModelFolder, read_json
 from .paths import expanded
 
 EMBEDDED = "nano"
@@ -41,24 +41,34 @@ _log = logging.getLogger(__name__)
 
 
 def resolve(model: str | os.PathLike[str], revision: str | None = None) -> Path:
-    """Find a converted folder for a model, converting it on first use.
+    """Find the converted folder of a model; as `find_model`, without its config."""
+    return find_model(model, revision).path
+
+
+def find_model(
+    model: str | os.PathLike[str], revision: str | None = None
+) -> ModelFolder:
+    """Find the converted folder of a model, converting it on first use.
 
     Args:
         model: "nano", a folder, a hub id, or a short name of Apple's models such as
-            "0.5b", or "0.5b-4bit" to quantize it as well. A folder comes first.
+            "0.5b", or "0.5b-4bit" to quantize it as well; a folder comes first. Or what
+            this function returned.
         revision: branch, tag or commit of a hub id.
 
     Raises:
         CheckpointError: nothing usable is there.
         HubError: the download failed.
     """
+    if isinstance(model, ModelFolder):
+        return model
     if model == EMBEDDED:
-        return Path(__file__).parent / "assets" / EMBEDDED
+        return ModelFolder.read(Path(__file__).parent / "assets" / EMBEDDED)
     folder = expanded(model)
     if os.path.isdir(folder):  # unlike Path's, never raises
         return _converted(folder, name=folder.resolve().name)
     if os.path.exists(folder):
-        raise CheckpointError(f"{model} is a file; expected a model folder.")
+        raise CheckpointError(f"{quoted(model)} is a file; expected a model folder.")
     name, bits = published_model(str(model)) or (str(model), None)
     if not is_hub_id(name):
         raise CheckpointError(
@@ -115,17 +125,21 @@ def cache_folder() -> Path:
     return folder if stated else folder / "fastvlm-mlx"
 
 
-def _converted(folder: Path, name: str, bits: int | None = None) -> Path:
-    if is_converted(folder):
-        return folder
+def _converted(folder: Path, name: str, bits: int | None = None) -> ModelFolder:
+    config = folder / CONFIG_FILE
+    values = read_json(config) if config.is_file() else {}
+    if STAMP in values:
+        return ModelFolder(folder, FastVLMConfig.from_dict(values))
     safe_name = re.sub(r"[^\w.-]+", "--", name).strip("-") or "model"
     safe_name += f"-{bits}bit" if bits else ""
     target = cache_folder() / f"{safe_name}-{_fingerprint(folder)}"
-    if not target.is_dir():
-        _log.info("Converting %s once into %s.", name, target)
-        _convert(folder, target, name, bits)
-        _show_license(target)
-    return target
+    if target.is_dir():
+        return ModelFolder.read(target)
+    _log.info("Converting %s once into %s.", name, target)
+    _convert(folder, target, name, bits)
+    found = ModelFolder.read(target)
+    _show_license(found)
+    return found
 
 
 def _convert(folder: Path, target: Path, name: str, bits: int | None) -> None:
@@ -146,14 +160,13 @@ def _converter() -> Any:
     return importlib.import_module("fastvlm_mlx.convert")
 
 
-def _show_license(folder: Path) -> None:
-    license_name = load_config(folder).license
-    text = "see LICENSE and NOTICE" if (folder / "LICENSE").exists() else "see NOTICE"
+def _show_license(model: ModelFolder) -> None:
+    has_text = (model.path / "LICENSE").exists()
     _log.warning(
         "Licence of the weights: %s (%s in %s).",
-        license_name or "not stated; that of the original",
-        text,
-        folder,
+        model.config.license or "not stated; that of the original",
+        "see LICENSE and NOTICE" if has_text else "see NOTICE",
+        model.path,
     )
 
 

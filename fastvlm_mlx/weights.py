@@ -15,7 +15,7 @@ from .errors import CheckpointError
 from .model.dequantize import prepare
 from .model.fastvlm import FastVLMModel
 from .model.fused_projections import join_projections
-from .model_folder import INDEX_FILE, WEIGHTS_FILE, load_config, read_weight_map
+from .model_folder import INDEX_FILE, WEIGHTS_FILE, read_weight_map
 
 Weights = Mapping[str, mx.array]
 
@@ -27,6 +27,7 @@ it is in the file and as it is computed in."""
 
 def load_model(
     folder: Path,
+    config: FastVLMConfig,
     dtype: str | None = None,
     limit: int | None = None,
     before_reading: Callable[[FastVLMModel], None] = lambda _: None,
@@ -34,6 +35,7 @@ def load_model(
     """Build the network of a converted folder and give it its weights.
 
     Args:
+        config: of the folder, read before (`model_folder.load_config`).
         limit: bytes that all may take; None is the machine's.
         before_reading: called with the network when its weights have their final
             shapes and none is in memory yet.
@@ -42,14 +44,12 @@ def load_model(
             they decide what the layer's output is.
 
     Raises:
-        ConfigError, CheckpointError: the folder is not whole.
+        CheckpointError: the folder is not whole.
     """
-    config = load_config(folder)
     weights = _read_weights(folder)
-    model = _assemble(config, weights, str(folder), dtype, limit)
+    model = _assemble(config, weights, str(folder), dtype)
     del weights  # or it would keep them as they are in the file
-    if current() != "cpu":
-        join_projections(model.language_model)
+    suit_backend(model, limit)
     before_reading(model)
     _read(model, str(folder))
     return model
@@ -63,9 +63,28 @@ def build_model(
     Raises:
         CheckpointError: they are not those of the network.
     """
-    model = _assemble(config, weights, source, dtype, None)
+    model = _assemble(config, weights, source, dtype)
+    if (
+        current() == "cpu"
+    ):  # elsewhere projections stay apart, as calibrating needs them
+        suit_backend(model)
     _read(model, source)
     return model
+
+
+def suit_backend(model: FastVLMModel, limit: int | None = None) -> None:
+    """Give a network the form that this backend computes fastest.
+
+    On the CPU quantized layers become dense, or are unpacked on their way; elsewhere
+    projections of the same input are joined.
+
+    Args:
+        limit: bytes that the network may take; None is the machine's.
+    """
+    if current() == "cpu":
+        prepare(model, model.embed_dtype, limit or memory_size())
+    else:
+        join_projections(model.language_model)
 
 
 def _assemble(
@@ -73,9 +92,8 @@ def _assemble(
     weights: Weights,
     source: str,
     dtype: str | None,
-    limit: int | None,
 ) -> FastVLMModel:
-    """The network with its weights in their final shapes, none of them computed."""
+    """The network with its weights as they are stored, none of them computed."""
     configure()
     model = _build(config, weights)
     _check(model, weights, config, source)
@@ -84,8 +102,6 @@ def _assemble(
         [(name, _cast(array, target)) for name, array in weights.items()]
     )
     model.eval()
-    if current() == "cpu":
-        prepare(model, target, limit or memory_size())
     return model
 
 

@@ -1,14 +1,17 @@
 """What several test files share: small converted models and a picture.
 
-The models are the golden checkpoints of tests/goldens, converted once per run. All of
-it works without torch, without a network and without a GPU.
+The models are the golden checkpoints of tests/goldens, converted once per run, however
+many workers it has. All of it works without torch, without a network and without a GPU.
 """
 
+import os
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
@@ -22,11 +25,31 @@ GOLDENS = Path(__file__).parent / "goldens"
 # from one: those that are to be stopped would run for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Compiled kernels from the beginning, as in long runs, and none in the user's caches.
+os.environ.setdefault("FASTVLM_MLX_COMPILE", "1")
+os.environ.setdefault("TMPDIR", tempfile.gettempdir())
+
 configure()  # tests of single operations load no model, which would do it
 
 # The same examples in every run, and no clock: the machine may be busy.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker of pytest-xdist one core: it inherits this environment."""
+    if getattr(config.option, "numprocesses", None):
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run see; lock what you write there."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    (folder / "shared").mkdir(exist_ok=True)
+    return folder / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -36,16 +59,14 @@ def golden_source() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def converted_golden(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], Path]:
+def converted_golden(shared_folder: Path) -> Callable[[str], Path]:
     """The converted folder of a golden checkpoint, by name; not to be written to."""
-    root = tmp_path_factory.mktemp("converted")
 
     def get(name: str) -> Path:
-        if not (root / name).is_dir():
-            convert_checkpoint(GOLDENS / name, root / name)
-        return root / name
+        with FileLock(shared_folder / f"{name}.lock"):
+            if not (shared_folder / name).is_dir():
+                convert_checkpoint(GOLDENS / name, shared_folder / name)
+        return shared_folder / name
 
     return get
 

@@ -6,29 +6,28 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks.graph import count, one_kernel_each
-from benchmarks.measuring import work
+from benchmarks.graph import count, moved, one_kernel_each, prefills
 from benchmarks.measuring.geometry import LANGUAGE_MODELS
 from benchmarks.peers import Peer, Unavailable
 from benchmarks.roofline import predict
 from fastvlm_mlx.config import FASTVITHD, TextConfig
 from fastvlm_mlx.device import blas
 from fastvlm_mlx.device.backend import mx
-from fastvlm_mlx.planning.cost import PEAKS
+from fastvlm_mlx.planning.cost import PEAKS, encode_cost, language_cost
 
 
 def test_multiply_adds_of_an_encode() -> None:
     """FastViTHD: 243 G at 1024 pixels and 125 M parameters."""
-    whole = work.encode(FASTVITHD, 1024)
+    whole = encode_cost(FASTVITHD, (1024, 1024))
     assert whole.multiply_adds == pytest.approx(243e9, rel=0.01)
     assert 120e6 < whole.weights < 130e6
-    quarter = work.encode(FASTVITHD, 512)
+    quarter = encode_cost(FASTVITHD, (512, 512))
     assert quarter.multiply_adds == pytest.approx(whole.multiply_adds / 4, rel=0.03)
     assert quarter.weights == whole.weights
 
 
 def test_a_token_reads_every_weight_once() -> None:
-    token = work.language_model(LANGUAGE_MODELS["0.5B"], rows=1, context=1)
+    token = language_cost(LANGUAGE_MODELS["0.5B"], rows=1, context=1, causal=True)
     assert token.weights == pytest.approx(494e6, rel=0.01)
     assert token.multiply_adds == pytest.approx(token.weights, rel=0.01)
 
@@ -50,6 +49,27 @@ def test_views_are_no_kernels() -> None:
     assert count(mx.exp(x.T)) == {"nodes": 2, "kernels": 1}
     with one_kernel_each("rms_norm"):
         assert count(mx.fast.rms_norm(x, weight, 1e-5)) == {"nodes": 1, "kernels": 1}
+
+
+def test_bytes_that_kernels_move() -> None:
+    """Exp reads and writes 32 numbers; the product reads a scalar besides."""
+    x = mx.ones((4, 8))
+    assert moved(lambda x: mx.exp(x.T), x)["passes"] == 2 * 128
+    assert moved(lambda x: mx.exp(x.T) * 2, x)["passes"] == 2 * 128 + 2 * 128 + 4
+    row = mx.random.normal((8,))
+    mx.eval(row)  # broadcast, but read once
+    assert moved(lambda x: x + row, x) == {"passes": 2 * 128 + 32, "arithmetic": 0}
+    product = moved(lambda x: x @ x.T, x)  # 4 x 4 numbers come out
+    assert product == {"passes": 0, "arithmetic": 2 * 128 + 64}
+
+
+def test_a_head_on_every_position_is_a_third_more() -> None:
+    """896 x 151 936 multiply-adds for each of 279 positions besides the last."""
+    last, every = prefills(LANGUAGE_MODELS["0.5B"], 1024, bits=4).values()
+    assert every["GFLOP"] - last["GFLOP"] == pytest.approx(
+        2e-9 * 279 * 896 * 151936, rel=1e-6
+    )
+    assert 1.3 < every["GFLOP"] / last["GFLOP"] < 1.4
 
 
 TINY = TextConfig(

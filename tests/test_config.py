@@ -143,16 +143,17 @@ def test_a_missing_key_of_a_part_is_named(name: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vision_config", "text_config", "quantization"])
-@pytest.mark.parametrize("value", [5, "x", [], True])
-def test_a_part_must_be_an_object(name: str, value: object) -> None:
-    with pytest.raises(ConfigError, match="Config needs a JSON object, found "):
-        FastVLMConfig.from_dict(values(**{name: value}))
+def test_a_part_must_be_an_object(name: str, subtests: pytest.Subtests) -> None:
+    message = "Config needs a JSON object, found "
+    others: tuple[object, ...] = (5, "x", [], True)
+    for value in others:
+        with subtests.test(value=value), pytest.raises(ConfigError, match=message):
+            FastVLMConfig.from_dict(values(**{name: value}))
 
 
 SIZES = [0, -1, 1 << 24, 10**30, 1.5, "8", True, [8], {}]
 
 
-@pytest.mark.parametrize("value", [*SIZES, None])
 @pytest.mark.parametrize(
     ("name", "key"),
     [
@@ -166,26 +167,30 @@ SIZES = [0, -1, 1 << 24, 10**30, 1.5, "8", True, [8], {}]
         ("text_config", "max_position_embeddings"),
     ],
 )
-def test_an_impossible_size_is_named(name: str, key: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=key):
-        FastVLMConfig.from_dict(part(name, **{key: value}))
+def test_an_impossible_size_is_named(
+    name: str, key: str, subtests: pytest.Subtests
+) -> None:
+    for value in (*SIZES, None):
+        with subtests.test(value=value), pytest.raises(ConfigError, match=key):
+            FastVLMConfig.from_dict(part(name, **{key: value}))
 
 
-@pytest.mark.parametrize("value", SIZES)
-def test_an_impossible_head_width_is_named(value: object) -> None:
-    with pytest.raises(ConfigError, match="head_dim"):
-        FastVLMConfig.from_dict(part("text_config", head_dim=value))
+def test_an_impossible_head_width_is_named(subtests: pytest.Subtests) -> None:
+    for value in SIZES:
+        with subtests.test(value=value), pytest.raises(ConfigError, match="head_dim"):
+            FastVLMConfig.from_dict(part("text_config", head_dim=value))
 
 
-@pytest.mark.parametrize("entry", [0, -1, 1 << 24, 1.5, "8", None, [8], True])
 @pytest.mark.parametrize("key", ["layers", "embed_dims", "mlp_dims", "image_size"])
-def test_an_impossible_size_in_a_list_is_named(key: str, entry: object) -> None:
-    listed = [entry, *values()["vision_config"][key][1:]]
-    with pytest.raises(ConfigError, match=key):
-        FastVLMConfig.from_dict(part("vision_config", **{key: listed}))
+def test_an_impossible_size_in_a_list_is_named(
+    key: str, subtests: pytest.Subtests
+) -> None:
+    for entry in (0, -1, 1 << 24, 1.5, "8", None, [8], True):
+        listed = [entry, *values()["vision_config"][key][1:]]
+        with subtests.test(entry=entry), pytest.raises(ConfigError, match=key):
+            FastVLMConfig.from_dict(part("vision_config", **{key: listed}))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0, -1e-6, "1e-6", None])
 @pytest.mark.parametrize(
     ("name", "key"),
     [
@@ -194,9 +199,12 @@ def test_an_impossible_size_in_a_list_is_named(key: str, entry: object) -> None:
         ("text_config", "rope_theta"),
     ],
 )
-def test_an_impossible_number_is_named(name: str, key: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=key):
-        FastVLMConfig.from_dict(part(name, **{key: value}))
+def test_an_impossible_number_is_named(
+    name: str, key: str, subtests: pytest.Subtests
+) -> None:
+    for value in (float("nan"), float("inf"), 0, -1e-6, "1e-6", None):
+        with subtests.test(value=value), pytest.raises(ConfigError, match=key):
+            FastVLMConfig.from_dict(part(name, **{key: value}))
 
 
 @pytest.mark.parametrize(

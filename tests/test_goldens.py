@@ -81,7 +81,9 @@ def load(converted_golden: Callable[[str], Path]) -> Callable[[str], Converted]:
     @functools.cache
     def get(name: str) -> Converted:
         folder = converted_golden(name)
-        return Converted(folder, load_model(folder, dtype="float32"))
+        return Converted(
+            folder, load_model(folder, load_config(folder), dtype="float32")
+        )
 
     return get
 

@@ -4,6 +4,7 @@ Read from the source, so that imports inside functions and for type checkers cou
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -27,12 +28,12 @@ PACKAGES = {
     "config": "errors field_checks",
     "model_folder": "errors config",
     "options": "errors config",
-    "device": "errors config",
+    "device": "errors version config",
     "atomic_file": "errors device",
     "model": "errors config device",
     "text": "errors config model_folder",
     "caches": "errors config version device atomic_file model",
-    "images": "errors timings config options device model caches",
+    "images": "errors timings paths config options device model caches",
     "planning": "errors config device model images",
     "generation": "timings options device model text planning caches images",
     "resolve": "errors paths config model_folder",
@@ -51,9 +52,12 @@ PACKAGES = {
         "config model_folder options device model text planning caches generation "
         "resolve weights request engine chat batch"
     ),
-    "jobs": "errors paths timings answer_file request fastvlm",
+    "jobs": "errors paths timings answer_file images request fastvlm",
     "door": "errors version device options generation request chat fastvlm",
-    "evaluate": "errors timings options atomic_file answer_file request fastvlm",
+    "evaluate": (
+        "errors paths timings options atomic_file answer_file images request jobs "
+        "fastvlm"
+    ),
     "cli": (
         "door errors paths config model_folder options device model "
         "planning caches images generation resolve weights answer_file batch fastvlm "
@@ -79,6 +83,7 @@ OTHERS = {
     "jinja2": "text",
     "lmms_eval": "evaluate.lmms_model evaluate.lmms_plugin",
     "mlx.core": "device.backend",
+    "pi_heif": "images.formats.heif",
     "mlx.nn": "model weights caches.model_digest planning.geometry convert.calibrate",
     "mlx.utils": (
         "model weights caches.model_digest planning.geometry "
@@ -105,11 +110,13 @@ NEVER = {
 }
 
 MOST_ROWS = 30
+MOST_MODULES = 25
 
 TORCH = {"torch", "torchvision", "timm", "transformers"}
 TORCH_FOLDERS = (
     "benchmarks/nano",
     "benchmarks/encode.py",  # times torch beside ours, where it is installed
+    "tests/nano/train",
     "tests/parity",
     "tests/goldens",
 )
@@ -227,6 +234,30 @@ def test_there_are_no_cycles() -> None:
                 break
             left = {m: found - free for m, found in left.items() if m not in free}
     assert not faults
+
+
+def packages() -> set[str]:
+    """Folders with code, of what ships and of the benchmarks, relative to the root."""
+    files = [file for name in CODE[:3] for file in (ROOT / name).rglob("*.py")]
+    return {file.parent.relative_to(ROOT).as_posix() for file in files}
+
+
+def test_no_folder_is_crowded() -> None:
+    counts = {each: len([*(ROOT / each).glob("*.py")]) for each in packages()}
+    assert not {each: n for each, n in counts.items() if n > MOST_MODULES}
+
+
+def test_the_architecture_lists_the_packages() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `([\w/]+)/` \|", text, re.MULTILINE)) - {"tests"}
+    assert listed == {each for each in packages() if _is_listed(each)}
+
+
+def _is_listed(package: str) -> bool:
+    """All that ships; of the benchmarks the first folders that are programs."""
+    if package.startswith("benchmarks/"):
+        return package.count("/") == 1 and package != "benchmarks/measuring"
+    return True
 
 
 def test_convert_imports_of_the_runtime() -> None:

@@ -11,9 +11,11 @@ import pytest
 
 import fastvlm_mlx
 from fastvlm_mlx import resolve as resolve_module
+from fastvlm_mlx.cli import main
 from fastvlm_mlx.errors import CheckpointError, ConfigError
 from fastvlm_mlx.model_folder import is_converted, load_config
-from fastvlm_mlx.resolve import CACHE_VARIABLE, cache_folder, resolve
+from fastvlm_mlx.resolve import CACHE_VARIABLE, cache_folder, find_model, resolve
+from tests.opened_files import opened_files
 
 NANO = Path(fastvlm_mlx.__file__).parent / "assets" / "nano"
 
@@ -63,6 +65,46 @@ def test_a_pytorch_folder_is_converted_once(
     assert load_config(found).source == "My model"
     monkeypatch.setattr(resolve_module, "_convert", None)  # not called again
     assert resolve(source) == resolve(str(source)) == found
+
+
+def test_a_model_that_was_found_is_found_again_without_reading(
+    converted_golden: Callable[[str], Path],
+) -> None:
+    found = find_model(converted_golden("apple-train"))
+    with opened_files() as opened:
+        assert find_model(found) is found
+    assert opened == []
+
+
+@pytest.mark.parametrize("kind", ["converted", "source", "nano", "model"])
+def test_a_start_reads_each_json_file_once(
+    source: Path, cache: Path, kind: str, converted_golden: Callable[[str], Path]
+) -> None:
+    folder = converted_golden("apple-train")
+    find_model(source)  # converted on first use
+    models: dict[str, str | os.PathLike[str]] = {
+        "converted": folder,
+        "source": source,
+        "nano": "nano",
+        "model": find_model(folder),
+    }
+    with opened_files() as opened:
+        fastvlm_mlx.load(models[kind])
+    names = [(file.parent, file.name) for file in opened if file.suffix == ".json"]
+    assert sorted(names) == sorted(set(names))
+    configs = [file for file in opened if file.name == "config.json"]
+    assert len(configs) == {"source": 2, "model": 0}.get(
+        kind, 1
+    )  # a source has its own
+
+
+def test_a_question_on_the_command_line_reads_config_json_once(
+    picture_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--image", str(picture_file), "--prompt", "hi", "--max-tokens", "1"]
+    with opened_files() as opened:
+        assert main(["generate", "--model", "nano", *words]) == 0
+    assert [file.name for file in opened].count("config.json") == 1
 
 
 def test_the_source_is_left_as_it_was(source: Path, cache: Path) -> None:

@@ -87,26 +87,27 @@ def first_logits(vlm: FastVLM, asked: Asked, **options: Any) -> np.ndarray[Any, 
 # --- answers ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("count", [20, pytest.param(60, marks=pytest.mark.drills)])
 @pytest.mark.parametrize("name", ["fast_vlm-train", "apple-fused"])
 def test_answers_with_every_cache_on_equal_answers_without(
-    open_model: Open, name: str
+    open_model: Open, name: str, count: int
 ) -> None:
     """Any order of pictures and questions, token for token."""
     vlm, random_ = open_model(name), random.Random(5)
     pictures = [noise(seed) for seed in range(3)]
     markers = ["", "<image> or <image>? ", "First <image>, then <image>. "]
     reused = 0
-    for _ in range(60):
+    for _ in range(count):
         marker = random_.choice(markers)
-        count = marker.count("<image>") or random_.randint(0, 3)
+        images = marker.count("<image>") or random_.randint(0, 3)
         asked = (
-            random_.choices(pictures, k=count),
+            random_.choices(pictures, k=images),
             marker + random_.choice(QUESTIONS),
         )
         result = vlm.generate(*asked, max_tokens=6)
         assert result.token_ids == uncached(vlm, asked, max_tokens=6)
         reused += result.reused_tokens
-    assert reused > 500
+    assert reused > 8 * count
     assert vlm.cache_stats.reused_positions == reused
 
 
@@ -341,8 +342,9 @@ def kv_of(vlm: FastVLM, image: Any, settings: dict[str, Any]) -> bytes:
     return b"".join(np.array(array).tobytes() for each in kept.states for array in each)
 
 
-def test_a_thousand_pictures_that_differ_in_a_pixel_or_a_setting(
-    open_model: Open,
+@pytest.mark.parametrize("count", [80, pytest.param(1000, marks=pytest.mark.drills)])
+def test_pictures_that_differ_in_a_pixel_or_a_setting(
+    open_model: Open, count: int
 ) -> None:
     """With every cache on, and asked twice, each is seen as itself.
 
@@ -350,19 +352,19 @@ def test_a_thousand_pictures_that_differ_in_a_pixel_or_a_setting(
     shapes, and what is held can be compared to the bit.
     """
     vlm, fresh = open_model(cache_bytes=1 << 30), open_model()
-    asked, expected = variants(1000), []
+    asked, expected = variants(count), []
     fresh.generate(None, "Why?", max_tokens=1)
     system = fresh.engine.caches.prefixes.last()
     for each in asked:
         fresh.engine.caches.clear()
         fresh.engine.caches.prefixes.add(system)
         expected.append(kv_of(fresh, *each))
-    assert len(set(expected)) == 1000
+    assert len(set(expected)) == count
     vlm.generate(None, "Why?", max_tokens=1)
     for _ in range(2):
         assert [kv_of(vlm, *each) for each in asked] == expected
-    assert vlm.cache_stats.images_encoded == vlm.cache_stats.feature_misses == 1000
-    assert vlm.cache_stats.reused_positions > 10_000
+    assert vlm.cache_stats.images_encoded == vlm.cache_stats.feature_misses == count
+    assert vlm.cache_stats.reused_positions > 10 * count
 
 
 def test_what_auto_comes_to_is_the_same_picture(

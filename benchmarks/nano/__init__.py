@@ -1,1 +1,1 @@
-"""The nano FastVLM: a small model trained from scratch on easy-vqa, in train form."""
+"""The embedded model: what it learns from, its training, and how it is measured."""

@@ -1,8 +1,7 @@
-"""The tables of nano's model card, from a report: `python -m benchmarks.nano.card`.
+"""The tables of nano's model card: `python -m benchmarks.nano.card REPORT`.
 
-In: the JSON that `evaluate --out` writes. Out: Markdown on the terminal, one table of
-what is asked by resolution, one of the tasks by precision. No figure of the card is
-copied by hand.
+In: the JSON that `evaluate --out` writes. Out: two Markdown tables on the terminal, one
+by resolution, one by precision.
 """
 
 import argparse
@@ -11,15 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.nano.accuracy import Accuracy
+from .report.accuracy import Accuracy
 
 Measured = dict[str, Any]
-"""What a report holds for one precision: by resolution, see `evaluate.measure`."""
+"""A report for one precision, by resolution, see `measure.measure`."""
 
 UNSEEN_FONT = ("-unseen-font", "-unseen-both")
 NUMBERS = ("number", "price", "time", "year")
 
-# What a row of the card counts: whole kinds, or a kind before its "-unseen" endings.
+# What each row counts: whole kinds, or a kind before its "-unseen" endings.
 ROWS: dict[str, tuple[str, ...]] = {
     "easy-vqa, official test split": ("easy-vqa/*",),
     "a figure's shape or colour": ("shapes/shape", "shapes/color"),
@@ -35,26 +34,14 @@ ROWS: dict[str, tuple[str, ...]] = {
     "numbers, prices, times, years": tuple(f"text/{each}" for each in NUMBERS),
     "several words": ("text/line", "text/part"),
     "colour of the text": ("text/color",),
-    "chart: highest, lowest": ("charts/highest", "charts/lowest"),
-    "chart: value of a bar or slice": ("charts/value",),
-    "chart: difference": ("charts/difference",),
-    "chart: title, number of bars": ("charts/title", "charts/count"),
-    "receipt: total": ("receipts/total",),
-    "receipt: date": ("receipts/date",),
-    "receipt: shop": ("receipts/shop",),
-    "receipt: price of an item": ("receipts/price",),
-    "screen: highlighted button": ("screens/button", "screens/side"),
-    "screen: toggles": ("screens/toggle", "screens/yes-no", "screens/count"),
-    "screen: title, row": ("screens/title", "screens/row"),
     "descriptions, word for word": ("captions/*",),
 }
 
 
 def belongs(kind: str, pattern: str) -> bool:
-    """Say whether a kind of question is one that a row counts.
+    """Whether a row counts a kind of question, such as "text/word-unseen-font".
 
     Args:
-        kind: as in a report, such as "text/word-unseen-font".
         pattern: "task/*", "task/what", or that with ":seen" or ":unseen" fonts.
     """
     wanted, _, fonts = pattern.partition(":")
@@ -68,7 +55,7 @@ def belongs(kind: str, pattern: str) -> bool:
 
 
 def count(tasks: dict[str, Any], patterns: Sequence[str]) -> Accuracy:
-    """Add up the questions that a row counts; 0 of 0 where none was asked."""
+    """The sum of the questions that a row counts; 0 of 0 if none was asked."""
     kinds = [
         Accuracy(score["right"], score["asked"])
         for task in tasks.values()
@@ -79,7 +66,7 @@ def count(tasks: dict[str, Any], patterns: Sequence[str]) -> Accuracy:
 
 
 def by_resolution(measured: Measured) -> Iterator[str]:
-    """Yield the lines of the table of rows and resolutions."""
+    """The lines of the table of rows and resolutions."""
     yield from _head("asked", [f"{pixels} px" for pixels in measured], "questions")
     for name, patterns in ROWS.items():
         cells = [count(found["tasks"], patterns) for found in measured.values()]
@@ -88,7 +75,7 @@ def by_resolution(measured: Measured) -> Iterator[str]:
 
 
 def by_precision(precisions: dict[str, Measured], pixels: str) -> Iterator[str]:
-    """Yield the lines of the table of tasks and precisions at one resolution."""
+    """The lines of the table of tasks and precisions at one resolution."""
     measured = {name: each[pixels]["tasks"] for name, each in precisions.items()}
     yield from _head("task", [f"{name}" for name in measured], "questions")
     first = next(iter(measured.values()))
@@ -100,7 +87,7 @@ def by_precision(precisions: dict[str, Measured], pixels: str) -> Iterator[str]:
 
 
 def best_resolution(measured: Measured) -> str:
-    """Return the resolution with the highest mean accuracy over the tasks."""
+    """The resolution with the highest mean accuracy over the tasks."""
 
     def accuracy(pixels: str) -> float:
         tasks = measured[pixels]["tasks"].values()
@@ -121,7 +108,6 @@ def _line(name: str, cells: Iterable[str], asked: object) -> str:
 
 
 def _share(score: Accuracy) -> str:
-    """A share with its 95 % confidence interval, in percent."""
     low, high = score.interval
     return f"{score.percent:.1f} ({low:.0f}–{high:.0f})"
 

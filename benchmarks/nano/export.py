@@ -1,8 +1,8 @@
 """Held-out scenes as files: `python -m benchmarks.nano.export --task text --out DIR`.
 
-What `evaluate` here asks in memory, for any program that reads pictures and JSON lines:
-a PNG per scene and a line per question in `test.jsonl`. `fastvlm-mlx evaluate --task
-exact --data FOLDER` then judges as `evaluate` does, question by question.
+The scenes of `benchmarks.nano.evaluate` for any program that reads images and JSON
+lines: a PNG per scene and a line per question in `test.jsonl`. `fastvlm-mlx evaluate
+--task exact --data FOLDER` scores them in the same way.
 """
 
 import argparse
@@ -10,9 +10,10 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.nano import tasks
-from benchmarks.nano.evaluate import EASY, held_out_scenes
-from benchmarks.nano.tasks.scene import Scene
+from .data.easy_vqa import EASY
+from .data.mixture import held_out_scenes
+from .data.tasks import TASKS
+from .data.tasks.scene import Scene
 
 LINES = "test.jsonl"
 
@@ -20,10 +21,10 @@ LINES = "test.jsonl"
 def export(scenes: Sequence[Scene], folder: Path) -> int:
     """Write scenes; the number of questions.
 
-    The lines are written last, so a folder that has them is whole.
+    The lines are written last, so a folder that has them is complete.
 
     Raises:
-        FileExistsError: the folder has such lines already.
+        FileExistsError: the folder already has them.
     """
     if (folder / LINES).exists():
         raise FileExistsError(f"{folder / LINES} exists; choose another folder")
@@ -44,12 +45,12 @@ def _name(place: int) -> str:
 
 
 def _lines(place: int, scene: Scene) -> Iterator[str]:
-    for asked in scene.questions:
+    for question in scene.questions:
         row = {
             "image": _name(place),
-            "question": asked.text,
-            "answer": asked.answer,
-            "group": asked.kind,
+            "question": question.text,
+            "answer": question.answer,
+            "group": question.kind,
         }
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
@@ -57,21 +58,21 @@ def _lines(place: int, scene: Scene) -> Iterator[str]:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Write held-out scenes as files.")
-    parser.add_argument("--task", choices=[*tasks.TASKS, EASY], required=True)
+    parser.add_argument("--task", choices=[*TASKS, EASY], required=True)
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument("--count", type=int, default=200, help="pictures [200]")
+    parser.add_argument("--count", type=int, default=200, help="images [200]")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Write the scenes and say how to go on."""
+    """Write the scenes and print the next command."""
     arguments = parse_arguments()
     scenes = held_out_scenes(arguments.task, arguments.count)
     try:
         count = export(scenes, arguments.out)
     except OSError as error:
         raise SystemExit(f"{error}.") from None
-    print(f"{len(scenes)} pictures, {count} questions. Next:")
+    print(f"{len(scenes)} images, {count} questions. Next:")
     print(f"fastvlm-mlx evaluate --task exact --data {arguments.out}")
 
 

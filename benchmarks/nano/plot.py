@@ -1,7 +1,7 @@
-"""The course of a training run as a picture: `history.jsonl` to `history.png`.
+"""The course of a training run: `python -m benchmarks.nano.plot FOLDER`.
 
-Above the losses, below the shares of right answers about held-out scenes. It needs
-matplotlib, which nothing else here does.
+Draws `history.jsonl` as `history.png`: the losses above, the held-out accuracies below.
+Needs matplotlib.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.measuring.drawable import require_matplotlib
 
 HISTORY, PLOT = "history.jsonl", "history.png"
-LOSSES = ("cell_loss", "answer_loss")
+LOSSES = ("dense_label_loss", "answer_loss")
 
 Curve = tuple[list[int], list[float]]
 """Steps and values."""
@@ -34,7 +34,7 @@ def read_curves(history: Path) -> tuple[dict[str, Curve], dict[str, Curve]]:
 
 
 def task_means(held_out: dict[str, float]) -> dict[str, float]:
-    """Return the mean over the kinds of each task: "shapes/count" counts to shapes."""
+    """The mean over the kinds of each task, "shapes/count" and so on."""
     kinds: dict[str, list[float]] = defaultdict(list)
     for kind, share in held_out.items():
         kinds[kind.partition("/")[0]].append(share)
@@ -47,8 +47,8 @@ def _append(curve: Curve, step: int, value: float) -> None:
 
 
 def plot_history(folder: Path) -> Path:
-    """Draw a run's `history.jsonl` beside it; return the picture's path."""
-    from matplotlib.figure import Figure  # Only here, so that reading needs none of it.
+    """Draw a run's `history.jsonl`; the plot's path."""
+    from matplotlib.figure import Figure  # only needed for drawing
 
     losses, accuracies = read_curves(folder / HISTORY)
     figure = Figure(figsize=(8, 8), layout="constrained")

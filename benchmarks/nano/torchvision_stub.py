@@ -1,11 +1,10 @@
 """Lets timm and transformers' timm models be imported without torchvision.
 
-Both import torchvision for picture transforms and feature extraction, none of which the
-nano model uses, and a CPU build of torchvision that matches the installed torch is not
-always to be had. Importing this module then registers empty modules under the names
-that the two import. Where a real torchvision imports fine it does nothing.
-
-Import it before timm: transformers has timm models only where it finds torchvision.
+Both import torchvision for image transforms and feature extraction, which nano does not
+use; a CPU build that matches the installed torch is not always available. Importing
+this module registers empty modules under the names that the two import, unless a real
+torchvision works. Import it before timm: transformers has timm models only where it
+finds torchvision.
 """
 
 import importlib
@@ -47,11 +46,11 @@ class InterpolationMode(Enum):
 class _StubModule(ModuleType):
     """A module in which every other public name is an empty layer class.
 
-    A class, because timm subclasses some of these names and tests others with
-    `isinstance`; a layer, because one of them is a normalization layer.
+    timm subclasses some of these names and tests others with `isinstance`; one of them
+    is a normalization layer.
     """
 
-    __version__ = "0.0"  # Older than any feature that transformers asks about.
+    __version__ = "0.0"  # older than any feature that transformers asks about
     InterpolationMode = InterpolationMode
 
     def __getattr__(self, name: str) -> Any:
@@ -63,10 +62,10 @@ class _StubModule(ModuleType):
 
 
 def torchvision_works() -> bool:
-    """Say whether a real torchvision (or the stub) can be imported."""
+    """Whether a real torchvision (or the stub) can be imported."""
     try:
         importlib.import_module("torchvision.transforms.functional")
-    except (ImportError, RuntimeError):  # RuntimeError: it was built for another torch.
+    except (ImportError, RuntimeError):  # RuntimeError: built for another torch
         return False
     return True
 
@@ -77,7 +76,7 @@ def install() -> None:
         return
     for name in MODULES:
         module = _StubModule(name)
-        # A spec, because `importlib.util.find_spec` refuses modules without one.
+        # `importlib.util.find_spec` refuses modules without a spec.
         module.__spec__ = ModuleSpec(name, loader=None, is_package=True)
         module.__path__ = []
         sys.modules[name] = module
@@ -88,7 +87,7 @@ def install() -> None:
 
 
 def _forget_absence() -> None:
-    """Let transformers look again, if it has already looked and remembers."""
+    """Clear what transformers has cached about installed packages."""
     module = sys.modules.get("transformers.utils.import_utils")
     for name in ("is_torchvision_available", "is_timm_available"):
         if module is not None:

@@ -3,12 +3,14 @@
 `--quick` measures two layers of each decoder and three chunks of a long prefill, and
 calculates the rest, which the output says. Without it each job is repeated, every chunk
 is read, and as many layers as fit into half of the memory are measured: for a Mac or a
-GPU.
+GPU. On a CPU that others use, `--processor-time` with one thread
+(`OPENBLAS_NUM_THREADS=1`) counts what the job itself computed and not what it waited
+for; its ratios are one thread's.
 """
 
 import argparse
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from benchmarks.measuring.harness import report
 from benchmarks.paper.decoders import DECODERS
@@ -36,6 +38,7 @@ def main() -> None:
     """Print the tables, and a line of JSON."""
     arguments = _parse()
     effort = QUICK if arguments.quick else Effort(arguments.runs, PATIENCE)
+    effort = replace(effort, own_time=arguments.processor_time)
     chosen = [METHODS[name] for name in arguments.methods or METHODS]
     views = [view for method in chosen for view in method.views]
     if arguments.methods is None:
@@ -44,6 +47,7 @@ def main() -> None:
     print_encoders(encoded)
     results: dict[str, object] = {
         "quick": arguments.quick,
+        "processor time": arguments.processor_time,
         "encoders": {f"{name} {side}": took for (name, side), took in encoded.items()},
     }
     if not arguments.encoders:
@@ -116,6 +120,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--encoders", action="store_true", help="no decoders: encoders by themselves"
+    )
+    parser.add_argument(
+        "--processor-time", action="store_true", help="not the clock's, on a busy CPU"
     )
     parser.add_argument(
         "--methods", nargs="+", choices=METHODS, metavar="NAME", help="only these rows"

@@ -14,6 +14,7 @@ class Effort:
     patience: float  # seconds of one job after which it is not repeated any more
     layers: int | None = None  # of each decoder; None: as many as fit
     every_chunk: bool = True  # of a long prefill
+    own_time: bool = False  # this process's processor time, not the clock's
 
     def seconds(self, job: Job) -> float:
         """The least seconds of a job.
@@ -21,16 +22,16 @@ class Effort:
         Methods are measured one after another, minutes apart, so what disturbs one does
         not disturb the other; whatever it is, it only ever adds.
         """
-        times = [_timed(job)]
+        times = [self._timed(job)]
         while len(times) < self.runs and sum(times) < self.patience:
-            times.append(_timed(job))
+            times.append(self._timed(job))
         return min(times)
+
+    def _timed(self, job: Job) -> float:
+        clock = time.process_time if self.own_time else time.perf_counter
+        start = clock()
+        job()
+        return clock() - start
 
 
 QUICK = Effort(runs=4, patience=12.0, layers=2, every_chunk=False)
-
-
-def _timed(job: Job) -> float:
-    start = time.perf_counter()
-    job()
-    return time.perf_counter() - start

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..jobs import JobReport
 
 _JSONL = (".jsonl", ".ndjson")
+_MOST_NAMED = 10
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -79,6 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_size(arguments.batch_size)
     model = model_name(arguments)
     tasks = _tasks(arguments, model)
+    others = _left_out(arguments)
+    if others and not arguments.quiet:
+        say(_named(others))
     began = time.perf_counter()
     report = run_job(
         lambda: _load(arguments, model),
@@ -86,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         Path(arguments.output),
         batch_size=arguments.batch_size,
         progress=Resumed(arguments.quiet, " lines"),
+        left_out=others,
     )
     if not arguments.quiet:
         say(_summary(report, time.perf_counter() - began))
@@ -128,6 +133,25 @@ def _tasks(arguments: argparse.Namespace, model: str) -> "list[JobLine]":
     if os.path.realpath(source) == os.path.realpath(arguments.output):
         raise JobError(f"{shortened(source)} is input and output; expected two files.")
     return tasks_from_jsonl(source, _defaults(arguments), decisive)
+
+
+def _left_out(arguments: argparse.Namespace) -> list[str]:
+    """What folders hold besides images; the answers may lie there too."""
+    from ..jobs import left_out
+
+    if any(each.lower().endswith(_JSONL) for each in arguments.input):
+        return []
+    output = os.path.abspath(arguments.output)
+    return [
+        each for each in left_out(arguments.input) if os.path.abspath(each) != output
+    ]
+
+
+def _named(others: list[str]) -> str:
+    shown = ", ".join(shortened(each) for each in others[:_MOST_NAMED])
+    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    files = "1 file" if len(others) == 1 else f"{len(others)} files"
+    return f"{files} left out: {shown}{more}"
 
 
 def _defaults(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -80,49 +80,35 @@ def _model(
     arguments: argparse.Namespace, sizes: list[tuple[int, int]]
 ) -> "tuple[FastVLMModel, FastVLMConfig]":
     """A network with its weights in memory, if all of it fits."""
-    from ..device.backend import pick_dtype
+    from ..device.backend import mx, pick_dtype
     from ..planning.budget import memory_limit, this_machine
     from ..planning.geometry import published_config, random_model
     from ..planning.memory_plan import Work, check
-    from ..weights import load_model
+    from ..weights import load_model, suit_backend
 
     limit = memory_limit(arguments.memory_limit)
     if arguments.model is not None:
         folder, config = _folder(arguments)
         _check_sizes(config, sizes)
-        return load_model(folder, arguments.dtype, limit), config
+        return load_model(folder, config, arguments.dtype, limit), config
     config = published_config(arguments.geometry, arguments.bits)
     tokens = _check_sizes(config, sizes)
     dtype = pick_dtype(arguments.dtype)
     model = random_model(config, dtype)
     machine = this_machine(dtype, limit)
     check(config, model.weights_bytes, Work(max(sizes), tokens + 64), machine)
-    return _with_weights(model), config
-
-
-def _with_weights(model: "FastVLMModel") -> "FastVLMModel":
-    """As `load_model` leaves one: in the backend's form, and in memory."""
-    from ..device.backend import current, mx
-    from ..device.memory import memory_size
-    from ..model.dequantize import prepare
-    from ..model.fused_projections import join_projections
-
-    if current() == "cpu":
-        prepare(model, model.embed_dtype, memory_size())
-    else:
-        join_projections(model.language_model)
+    suit_backend(model)
     mx.eval(model.parameters())
-    return model
+    return model, config
 
 
 def _folder(arguments: argparse.Namespace) -> "tuple[Path, FastVLMConfig]":
-    from ..model_folder import load_config
-    from ..resolve import resolve
+    from ..resolve import find_model
 
     if arguments.bits is not None:
         raise OptionError("--bits goes with --geometry; a model has its own.")
-    folder = resolve(arguments.model, arguments.revision)
-    return folder, load_config(folder)
+    found = find_model(arguments.model, arguments.revision)
+    return found.path, found.config
 
 
 def _check_sizes(config: "FastVLMConfig", sizes: list[tuple[int, int]]) -> int:
@@ -159,18 +145,19 @@ def _at_best(
     """Encode and prefill in seconds, if every weight is read once and nothing else;
     None on a machine whose peaks are unknown."""
     from ..model.fastvlm import bytes_of
-    from ..planning.cost import PEAKS, encode_flops, least_time, prefill_flops
+    from ..planning.cost import PEAKS, encode_cost, language_cost, least_time
 
     peak = PEAKS.get(_machine())
     if peak is None:
         return None
-    encode = encode_flops(config.vision_config, parts.resolution)
-    prefill = prefill_flops(config.text_config, parts.positions)
+    encode = encode_cost(config.vision_config, parts.resolution).flops
+    positions = parts.positions
+    prompt = language_cost(config.text_config, positions, positions, causal=True)
     tied = config.text_config.tie_word_embeddings
     looked_up = None if tied else "embed_tokens"
     return (
         least_time(encode, bytes_of(model.vision_tower), peak),
-        least_time(prefill, bytes_of(model.language_model, looked_up), peak),
+        least_time(prompt.flops, bytes_of(model.language_model, looked_up), peak),
     )
 
 

@@ -17,6 +17,7 @@ from . import (
     evaluate,
     generate,
     inspect,
+    kernel_cache,
     plan,
     quality,
 )
@@ -57,9 +58,13 @@ def run(argv: Sequence[str] | None) -> int:
     """
     open_streams()
     interrupts.note = "stopped"
+    if argv is None:  # the process is ours alone
+        kernel_cache.keep()
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         show_log(arguments.quiet)
+        if argv is None:  # the process is ours alone
+            kernel_cache.keep()
         interrupts.note = getattr(arguments, "when_stopped", "stopped")
         return _carried_out(arguments)
     except BrokenPipeError:

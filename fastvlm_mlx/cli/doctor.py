@@ -55,5 +55,6 @@ def _described(facts: "Facts") -> str:
     }
     if facts.backend == "cpu":
         rows["BLAS"] = facts.openblas or "MLX's own"
-        rows["compiler"] = facts.compiler or "none"
+        kernels = "kernels compiled" if facts.kernels else "no kernels compiled yet"
+        rows["compiler"] = f"{facts.compiler}, {kernels}" if facts.compiler else "none"
     return "\n".join(f"  {name:<12}{value}" for name, value in rows.items())

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FastVLMError, OptionError, PromptError, quoted
@@ -24,6 +23,7 @@ from .terminal import answer, answer_json, read_bytes, read_input, remark, say
 from .typed_images import STDIN, image_source, refuse_folder, split_words
 
 if TYPE_CHECKING:
+    from ..config import FastVLMConfig
     from ..generation.result import GenerationResult
     from ..generation.text_stream import TextStream
     from ..images.decode import ImageSource, PictureFile
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Refuse what is wrong before a model is fetched and loaded; then answer."""
     from ..images.decode import check_file
     from ..options import GenerationOptions
-    from ..resolve import resolve
+    from ..resolve import find_model
 
     chosen = chosen_options(arguments)
     options = GenerationOptions.of(**chosen)
@@ -86,13 +86,13 @@ def run(arguments: argparse.Namespace) -> None:
             check_file(image)
     if not images and not arguments.quiet:
         say("no image was given; --image PATH shows one")
-    folder = resolve(model_name(arguments), arguments.revision)
+    model = find_model(model_name(arguments), arguments.revision)
     # All imports before the thread: one that is interrupted would leave it waiting.
     from ..fastvlm import load
 
-    sources = _opened_ahead(images, folder, options)
+    sources = _opened_ahead(images, model.config, options)
     vlm = load(
-        folder,
+        model,
         dtype=arguments.dtype,
         cache_folder=arguments.feature_cache,
         memory_limit=arguments.memory_limit,
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _opened_ahead(
-    images: list[str | bytes], folder: Path, options: "GenerationOptions"
+    images: list[str | bytes], config: "FastVLMConfig", options: "GenerationOptions"
 ) -> "list[ImageSource]":
     """Have images prepared in a thread, at a resolution that the model takes.
 
@@ -116,9 +116,6 @@ def _opened_ahead(
     """
     from ..images.decode import open_ahead, read_file, upright_size
     from ..images.resolution import check, choose_look, depends_on_picture, positions
-    from ..model_folder import load_config
-
-    config = load_config(folder)
 
     def frame(source: "ImageSource | PictureFile") -> "tuple[tuple[int, int], Fit]":
         size = upright_size(source) if depends_on_picture(options) else None

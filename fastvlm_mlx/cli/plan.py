@@ -80,13 +80,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _config(arguments: argparse.Namespace) -> "FastVLMConfig":
-    from ..model_folder import load_config
     from ..planning.geometry import GEOMETRIES, published_config
-    from ..resolve import resolve
+    from ..resolve import find_model
 
     if arguments.model.lower() in GEOMETRIES:
         return published_config(arguments.model.lower())
-    return load_config(resolve(arguments.model, arguments.revision))
+    return find_model(arguments.model, arguments.revision).config
 
 
 def _work(arguments: argparse.Namespace, config: "FastVLMConfig") -> "Work":

@@ -1,10 +1,17 @@
 """What the process is set up with for speed, when a model is loaded."""
 
 import functools
+import os
+import shutil
 import sys
 
 from . import blas, malloc
 from .backend import current, mx
+from .compiling import Compiler, kernels
+from .kernel_folder import are_compiled, mark_compiled
+
+COMPILE = "FASTVLM_MLX_COMPILE"
+"""Environment variable: 1 compiles kernels at once, 0 never."""
 
 _CACHE_SHARE = 8
 """One part in so many of the GPU's memory is for freed buffers. MLX would keep them for
@@ -26,3 +33,11 @@ def configure() -> None:
     elif current() == "cpu" and sys.platform == "linux":
         blas.load()
         malloc.keep()
+        kernels.compiler = compiler()
+
+
+def compiler() -> Compiler:
+    """The C++ compiler of this machine, and whether it was asked for."""
+    asked = {"1": True, "0": False}.get(os.environ.get(COMPILE, ""))
+    works = shutil.which("g++") is not None
+    return Compiler(asked, works, are_compiled, mark_compiled)

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobError
+from ..errors import JobError, shortened
+from ..images.sources import is_data_url
 from .table import Table
 
 Opened = str | bytes
@@ -13,11 +14,11 @@ Opened = str | bytes
 
 
 def pictures_of(cell: Any, folder: Path) -> Iterator[Opened]:
-    """The pictures in a cell: none, one or a list of them.
+    """The images in a cell: none, one or a list of them.
 
     Args:
-        cell: a path, bytes, or a mapping with "bytes" and "path", which is how
-            Hugging Face `datasets` stores a picture.
+        cell: a path, a data: URL, bytes, or a mapping with "bytes" and "path", which
+            is how Hugging Face `datasets` stores an image.
         folder: where paths begin, and what they may not leave.
 
     Raises:
@@ -26,6 +27,8 @@ def pictures_of(cell: Any, folder: Path) -> Iterator[Opened]:
     if cell is None:
         return
     if isinstance(cell, list | tuple):
+        if None in cell:
+            raise JobError("one of its pictures is missing")
         for each in cell:
             yield from pictures_of(each, folder)
     elif isinstance(cell, bytes):
@@ -46,14 +49,16 @@ def _inside(path: str, folder: Path) -> str:
 
     A data set is often somebody else's; it is not to choose what is read here.
     """
-    if "://" in path:
-        return path  # refused, in better words, where files are opened
+    if not path.strip():
+        raise JobError("a picture is an empty text; expected a path")
+    if "://" in path or is_data_url(path):
+        return path  # URLs are refused, in better words, where files are opened
     home = os.path.abspath(folder)
     found = os.path.abspath(os.path.join(home, os.path.expanduser(path)))
     if os.path.commonpath((home, found)) != home:
         raise JobError(
-            f"the picture {path} is outside {folder}; give the folder that holds it as "
-            "--images"
+            f"the picture {shortened(path)} is outside {folder}; give the folder "
+            "that holds it as --images"
         )
     return found
 

@@ -61,14 +61,21 @@ class Questions:
         for place, row in self.table.rows(columns, questions.keys()):
             yield questions[place], self._pictures(questions[place], row)
 
+    @property
+    def _none_is(self) -> str:
+        """How a row says that it has none; an empty cell may be a mistake."""
+        return "" if self.task.needs_picture else "; expected [] if it has none"
+
     def _pictures(self, question: Question, row: Row) -> list[Opened]:
         folder = self.folder or self.table.folder_of(question.row)
         found: list[Opened] = []
         try:
             for column in question.picture_columns:
                 cell = list(pictures_of(row.get(column), folder))
-                if not cell and (self.task.needs_picture or column not in row):
-                    raise JobError(f"there is no picture in column {column}")
+                if not cell and (self.task.needs_picture or row.get(column) != []):
+                    raise JobError(
+                        f"there is no picture in column {column}{self._none_is}"
+                    )
                 found += cell
         except JobError as error:
             why = shortened(error, _LONGEST_REASON)

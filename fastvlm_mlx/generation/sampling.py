@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from ..device.backend import mx
+from ..device.compiling import sparing
 from ..model.lazy_mlx_lm import mlx_lm
 from ..options import GenerationOptions
 
@@ -34,6 +35,7 @@ def make_sampler(options: GenerationOptions, vocab_size: int) -> Sampler:
     )
     seeds = random.Random(options.seed)
 
+    @sparing
     def from_logits(logits: mx.array) -> mx.array:
         if options.seed is not None:  # MLX's state is shared with whoever draws
             mx.random.seed(seeds.getrandbits(64))

@@ -4,6 +4,7 @@ Shapes: B batch, H and W pixels, N visual tokens, D hidden size of the language
 model, L positions of a prompt with its pictures expanded, V vocabulary.
 """
 
+import functools
 from collections.abc import Sequence
 
 import mlx.nn as nn
@@ -11,6 +12,7 @@ from mlx.utils import tree_flatten
 
 from ..config import FastVLMConfig
 from ..device.backend import mx
+from ..device.compiling import kernels, sparing
 from . import language
 from .language import KVCache
 from .ops import gelu
@@ -52,9 +54,22 @@ class FastVLMModel(nn.Module):
 
     def encode_image(self, pixel_values: mx.array) -> mx.array:
         """(B, H, W, 3) in [0, 1] -> image_features (B, N, vision hidden_size)."""
+        kernels.count(self._tower_parameters, pixel_values[..., 0].size)
+        return self._encoded(pixel_values)
+
+    @sparing
+    def _encoded(self, pixel_values: mx.array) -> mx.array:
         features: mx.array = self.vision_tower(pixel_values)
         return features
 
+    @functools.cached_property
+    def _tower_parameters(self) -> int:
+        weights: dict[str, mx.array] = dict(
+            tree_flatten(self.vision_tower.parameters())
+        )
+        return sum(array.size for array in weights.values())
+
+    @sparing
     def project(self, image_features: mx.array) -> mx.array:
         """(B, N, vision hidden_size) -> (B, N, D)."""
         projected: mx.array = self.mm_projector(image_features)

@@ -11,6 +11,7 @@ import mlx.nn as nn
 
 from ..config import TextConfig
 from ..device.backend import mx
+from ..device.compiling import sparing
 from ..errors import ConfigError
 from .lazy_mlx_lm import mlx_lm
 
@@ -41,6 +42,7 @@ def embed(model: nn.Module, token_ids: mx.array) -> mx.array:
     return embedded
 
 
+@sparing
 def hidden_states(
     model: nn.Module, inputs_embeds: mx.array, cache: KVCache | None
 ) -> mx.array:

@@ -1,5 +1,7 @@
-"""How fast the work could be at best: operations and bytes against a machine's peaks.
+"""What the work costs, counted from the geometry, and how fast it could be at best.
 
+The same on every machine: multiply-adds, and bytes that must pass through memory if
+every operation of ours is one kernel that reads its inputs and writes its output once.
 A time from here is a bound that nothing can beat in the dtype assumed, not a forecast.
 
 Units: seconds, bytes, FLOPs (a multiply-add is two). Shapes: C channels, D hidden size.
@@ -48,48 +50,120 @@ PEAKS = {
 """By MLX's `device_name`; each chip with all of its GPU cores."""
 
 
-def encode_flops(config: VisionConfig, size: tuple[int, int]) -> int:
-    """One picture of (height, width) through the encoder."""
-    pixels = size[0] * size[1]
-    total = _stem(config, pixels)
-    for index, channels in enumerate(config.embed_dims):
-        tokens = pixels // 16 >> (2 * index)
-        total += config.layers[index] * _block(config, index, tokens)
-        if index:
-            down = config.down_kernel**2 * channels + channels * channels
-            total += tokens * down
-        if config.pos_embs[index]:
-            total += tokens * config.pos_emb_kernel**2 * channels
-    tokens = pixels // 16 >> (2 * (len(config.layers) - 1))
-    total += tokens * config.final_kernel**2 * config.hidden_size
-    return 2 * total
+@dataclass(frozen=True)
+class Cost:
+    """A cost; costs add up."""
+
+    multiply_adds: int = 0
+    numbers: int = 0  # activations read and written
+    weights: int = 0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.multiply_adds + other.multiply_adds,
+            self.numbers + other.numbers,
+            self.weights + other.weights,
+        )
+
+    @property
+    def flops(self) -> int:
+        """A multiply-add is two."""
+        return 2 * self.multiply_adds
+
+    def bytes(self, activation: float, weight: float) -> float:
+        """With this many bytes for each activation and each weight."""
+        return self.numbers * activation + self.weights * weight
 
 
-def _stem(config: VisionConfig, pixels: int) -> int:
-    """Multiply-adds of its three convs."""
-    channels, kernel = config.embed_dims[0], config.stem_kernel**2
-    return pixels // 4 * 3 * kernel * channels + pixels // 16 * channels * (
-        kernel + channels
+def _linear(rows: int, inputs: int, outputs: int) -> Cost:
+    return Cost(
+        rows * inputs * outputs, rows * (inputs + outputs), inputs * outputs + outputs
     )
 
 
-def _block(config: VisionConfig, index: int, tokens: int) -> int:
-    """Multiply-adds of one block."""
+def _depthwise(pixels: int, channels: int, kernel: int, stride: int = 1) -> Cost:
+    """`pixels` of the output."""
+    taps = kernel**2 * channels
+    return Cost(pixels * taps, pixels * channels * (1 + stride**2), taps)
+
+
+def _pass(rows: int, channels: int) -> Cost:
+    """An elementwise pass over an array."""
+    return Cost(0, 2 * rows * channels, channels)
+
+
+def encode_cost(config: VisionConfig, size: tuple[int, int]) -> Cost:
+    """One image of (height, width) through the tower."""
+    first, last = config.embed_dims[0], config.embed_dims[-1]
+    pixels = size[0] * size[1]
+    half, quarter = pixels // 4, pixels // 16
+    work = Cost(half * 9 * 3 * first, half * (first + 12), 27 * first)
+    work += _pass(half, first) + _depthwise(quarter, first, 3, 2)
+    work += _pass(quarter, first) + _linear(quarter, first, first)
+    work += _pass(quarter, first)
+    for index in range(len(config.layers)):
+        work += _stage(config, index, quarter // 4**index)
+    tokens = quarter // 4 ** (len(config.layers) - 1)
+    multiplier = config.hidden_size // last
+    for _ in range(multiplier):
+        work += _depthwise(tokens, last, config.final_kernel)
+    return work + _pass(tokens, config.hidden_size)
+
+
+def _stage(config: VisionConfig, index: int, pixels: int) -> Cost:
     channels, hidden = config.embed_dims[index], config.mlp_dims[index]
-    ffn = config.mlp_kernel**2 * channels + 2 * channels * hidden
+    work = Cost()
+    if index:
+        work += _depthwise(pixels, channels, config.down_kernel, 2)
+        work += _pass(pixels, channels) + _linear(pixels, channels, channels)
+        work += _pass(pixels, channels)
+    if config.pos_embs[index]:
+        work += _depthwise(pixels, channels, config.pos_emb_kernel)
+        work += _pass(pixels, channels)
+    for _ in range(config.layers[index]):
+        work += _mixer(config, index, pixels)
+        work += _depthwise(pixels, channels, config.mlp_kernel)
+        work += _linear(pixels, channels, hidden) + _pass(pixels, hidden)
+        work += _linear(pixels, hidden, channels) + Cost(0, pixels * channels)
+    return work
+
+
+def _mixer(config: VisionConfig, index: int, pixels: int) -> Cost:
+    channels = config.embed_dims[index]
     if config.token_mixers[index] == "repmixer":
-        return tokens * (ffn + config.repmixer_kernel**2 * channels)
-    return tokens * (ffn + 4 * channels**2 + 2 * tokens * channels)
+        work = _depthwise(pixels, channels, config.repmixer_kernel)
+        return work + _pass(pixels, channels) + Cost(0, pixels * channels)
+    heads = channels // config.head_dim
+    scores = Cost(2 * pixels**2 * channels, 4 * heads * pixels**2)
+    work = _linear(pixels, channels, 3 * channels) + scores
+    work += _linear(pixels, channels, channels) + Cost(0, pixels * channels)
+    for _ in range(3):  # norm and two biases
+        work += _pass(pixels, channels)
+    return work
 
 
-def prefill_flops(config: TextConfig, positions: int) -> int:
-    """A prompt through the language model, with the head on its last position."""
+def language_cost(config: TextConfig, rows: int, context: int, *, causal: bool) -> Cost:
+    """Positions through the language model, with the head on the last of them.
+
+    Args:
+        rows: positions computed.
+        context: positions that they see, themselves among them.
+        causal: half of the scores of a prompt are masked out; True counts what is
+            left, a bound, and False what kernels compute that mask afterwards.
+    """
+    width, inner = config.hidden_size, config.intermediate_size
     queries = config.num_attention_heads * config.head_width
-    keys = config.num_key_value_heads * config.head_width
-    layer = config.hidden_size * (2 * queries + 2 * keys + 3 * config.intermediate_size)
-    scores = queries * positions  # two products, of which causality leaves half
-    total = config.num_hidden_layers * positions * (layer + scores)
-    return 2 * (total + config.hidden_size * config.vocab_size)
+    kv = config.num_key_value_heads * config.head_width
+    layer = _linear(rows, width, queries + 2 * kv) + _linear(rows, queries, width)
+    layer += _linear(rows, width, 2 * inner) + _linear(rows, inner, width)
+    scores = rows * context * queries
+    layer += Cost(scores if causal else 2 * scores, 2 * context * kv)
+    for _ in range(2):  # norms
+        layer += _pass(rows, width)
+    work = _linear(1, width, config.vocab_size)
+    for _ in range(config.num_hidden_layers):
+        work += layer
+    return work
 
 
 def least_time(flops: float, moved: float, peak: Peak) -> float:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..config import FastVLMConfig
 from ..device.backend import mx
+from ..device.compiling import kernels
 from ..images.decode import open_image
 from ..images.resize import prepare
 from ..model.fastvlm import FastVLMModel
@@ -47,11 +48,12 @@ class Parts:
 def measure(
     model: FastVLMModel, config: FastVLMConfig, size: tuple[int, int], runs: int
 ) -> Parts:
-    """Time one answer in parts, after one run to warm up.
+    """Time one answer in parts, after one run to warm up, with kernels compiled.
 
     Args:
-        size: (H, W) that pictures are brought to.
+        size: (H, W) that images are brought to.
     """
+    kernels.begin()
     photo = _photo()
     times = [_once(model, config, size, photo) for _ in range(runs + 1)][1:]
     medians = (statistics.median(each) for each in zip(*times, strict=True))
@@ -65,7 +67,7 @@ def _once(
     lap = _laps()
     mode = config.image_mode
     pixels = prepare(open_image(photo, size, mode), size, mode)
-    pixel_values = mx.array(pixels)[None].astype(model.embed_dtype) / 255
+    pixel_values = model.pixel_values(mx.array(pixels)[None])
     took_pixels = lap()
     features = model.encode_image(pixel_values)
     mx.eval(features)

@@ -242,7 +242,7 @@ def read_tokenizer_file(path: Path) -> Tokenizer:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing; convert the checkpoint again.")
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_str(path.read_text("utf-8-sig"))
     except Exception as error:  # the library raises plain Exception
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     tokenizer.no_truncation()

@@ -25,9 +25,11 @@ from fastvlm_mlx.cli.benchmark import _at_best
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import HubError
 from fastvlm_mlx.images.decode import open_ahead
+from fastvlm_mlx.model_folder import ModelFolder
 from fastvlm_mlx.planning.cost import PEAKS, Peak
 from fastvlm_mlx.planning.geometry import random_model
 from fastvlm_mlx.planning.measure import Parts
+from fastvlm_mlx.resolve import find_model
 from fastvlm_mlx.timings import Timings
 
 QUESTION = "What is in this picture?"
@@ -277,15 +279,17 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What a command wants resolved and loaded; it gets no further."""
     seen: list[Any] = []
 
-    def resolve(model: str, revision: str | None = None) -> Path:
-        seen.append((model, revision))
-        return Path(fastvlm_mlx.__file__).parent / "assets" / "nano"
+    nano = find_model("nano")
 
-    def load(folder: Path, **options: Any) -> Any:
-        seen.append((folder.name, options))
+    def find(model: str, revision: str | None = None) -> ModelFolder:
+        seen.append((model, revision))
+        return nano
+
+    def load(model: ModelFolder, **options: Any) -> Any:
+        seen.append((model.path.name, options))
         raise HubError("enough")
 
-    monkeypatch.setattr("fastvlm_mlx.resolve.resolve", resolve)
+    monkeypatch.setattr("fastvlm_mlx.resolve.find_model", find)
     monkeypatch.setattr(fastvlm, "load", load)
     return seen
 

@@ -1,6 +1,5 @@
 """Checkpoints of every layout, copied so that a test may damage them."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,6 @@ from tests.convert.folders import NAMES, copy_golden
 def name(request: pytest.FixtureRequest) -> str:
     """One of the golden folders."""
     return str(request.param)
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Callable[[str], Path]:
-    """Copies a golden folder by its name."""
-    return lambda name: copy_golden(name, tmp_path / name)
 
 
 @pytest.fixture

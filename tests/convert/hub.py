@@ -26,7 +26,9 @@ class Hub:
     repo: str = "someone/model"
     cut: dict[str, int] = field(default_factory=dict)  # file -> bytes, once
     wrong: dict[str, bytes] = field(default_factory=dict)  # file -> sent instead
+    refused: dict[str, int] = field(default_factory=dict)  # file -> HTTP status
     gone: bool = False  # every answer is an error
+    commit: str = COMMIT
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # file, range
     address: str = ""
 
@@ -84,6 +86,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send_file(self, name: str, with_body: bool) -> None:
         hub = self.served
+        if name in hub.refused:
+            self._send(hub.refused[name], b"", {}, with_body)
+            return
         if not (hub.folder / name).is_file():
             self._send(404, b"", {"X-Error-Code": "EntryNotFound"}, with_body)
             return
@@ -91,7 +96,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = hub.wrong.get(name, true)
         headers = {
             "ETag": f'"{hashlib.sha256(true).hexdigest()}"',
-            "X-Repo-Commit": COMMIT,
+            "X-Repo-Commit": hub.commit,
             "Accept-Ranges": "bytes",
         }
         asked = self.headers.get("Range")
@@ -130,7 +135,7 @@ def _listing(hub: Hub) -> dict[str, Any]:
     return {
         "id": hub.repo,
         "modelId": hub.repo,
-        "sha": COMMIT,
+        "sha": hub.commit,
         "private": False,
         "tags": [],
         "downloads": 0,

@@ -9,7 +9,7 @@ import pytest
 
 from convert.architecture import describe, image_size, text_config_from, tied_head
 from convert.names import rename
-from convert.source import Tensors, read_tensors
+from convert.source import Source, Tensors
 from convert.tokenizer import SpecialTokens, read_tokenizer
 from fastvlm_mlx.config import FastVLMConfig
 from fastvlm_mlx.device.backend import mx
@@ -38,8 +38,10 @@ CONFIGS = Path(
 
 def read(folder: Path) -> FastVLMConfig:
     """Describe a folder as the converter does."""
-    tensors, _ = rename(read_tensors(folder))
-    return describe(folder, tensors, read_tokenizer(folder).tokens, "name", "")
+    tensors, _ = rename(Source(folder).tensors())
+    return describe(
+        Source(folder), tensors, read_tokenizer(Source(folder)).tokens, "name"
+    )
 
 
 def fastvithd() -> Tensors:
@@ -81,7 +83,7 @@ TOKENS = SpecialTokens(image=151646, ends=(151643, 151645), max_length=None)
 
 
 def test_fastvithd_from_its_tensors(folder: Path) -> None:
-    vision = describe(folder, fastvithd(), TOKENS, "", "").vision_config
+    vision = describe(Source(folder), fastvithd(), TOKENS, "").vision_config
     assert (vision.layers, vision.embed_dims) == (LAYERS, WIDTHS)
     assert vision.mlp_dims == (384, 768, 1536, 3072, 6144)
     assert vision.token_mixers == ("repmixer",) * 3 + ("attention",) * 2
@@ -103,7 +105,7 @@ def test_fastvithd_from_its_tensors(folder: Path) -> None:
 )
 def test_parts_lost_from_fastvithd(folder: Path, lost: str) -> None:
     with pytest.raises(CheckpointError):
-        describe(folder, fastvithd_without(lost), TOKENS, "", "")
+        describe(Source(folder), fastvithd_without(lost), TOKENS, "")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_a_tensor_that_states_no_size(
     tensors = fastvithd()
     tensors.arrays[f"vision_tower.{name}"] = mx.zeros(shape)
     with pytest.raises(CheckpointError, match=name):
-        describe(folder, tensors, TOKENS, "", "")
+        describe(Source(folder), tensors, TOKENS, "")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_without_an_embedding_there_is_an_error() -> None:
 )
 def test_image_token(folder: Path, stated: dict[str, int], expected: int) -> None:
     edit_json(folder / "config.json", **stated)
-    config = describe(folder, fastvithd(), TOKENS, "", "")
+    config = describe(Source(folder), fastvithd(), TOKENS, "")
     assert config.image_token_index == expected
 
 
@@ -239,7 +241,7 @@ def test_max_length_is_the_smallest_stated(
         max_position_embeddings=positions,
     )
     tokens = SpecialTokens(image=1, ends=(), max_length=tokenizer)
-    assert describe(folder, fastvithd(), tokens, "", "").max_length == expected
+    assert describe(Source(folder), fastvithd(), tokens, "").max_length == expected
 
 
 # --- the resolution ---------------------------------------------------------------
@@ -267,27 +269,28 @@ def test_resolution(
 ) -> None:
     if processor is not None:
         edit_json(tmp_path / "preprocessor_config.json", **processor)
-    assert image_size(tmp_path, {"mm_vision_tower": tower}) == expected
+    edit_json(tmp_path / "config.json", mm_vision_tower=tower)
+    assert image_size(Source(tmp_path)) == expected
 
 
 def test_resolutions_of_training(folder: Path) -> None:
     tokens = SpecialTokens(image=1, ends=(), max_length=99)
-    found = describe(folder, fastvithd(), tokens, "", "").vision_config
+    found = describe(Source(folder), fastvithd(), tokens, "").vision_config
     assert found.trained_sizes == {found.image_size}
     edit_json(folder / "config.json", trained_resolutions=[128, 512])
-    found = describe(folder, fastvithd(), tokens, "", "").vision_config
+    found = describe(Source(folder), fastvithd(), tokens, "").vision_config
     assert found.trained_sizes == {found.image_size, (128, 128), (512, 512)}
     for wrong, message in ((100, "a list of sides"), ([100], "does not fit")):
         edit_json(folder / "config.json", trained_resolutions=wrong)
         with pytest.raises(ConfigError, match=message):
-            describe(folder, fastvithd(), tokens, "", "")
+            describe(Source(folder), fastvithd(), tokens, "")
 
 
 @pytest.mark.parametrize("tower", ["mobileclip_l_100", "mobileclip_l_0"])
 def test_a_resolution_that_does_not_fit(folder: Path, tower: str) -> None:
     edit_json(folder / "config.json", mm_vision_tower=tower)
     with pytest.raises(ConfigError):
-        describe(folder, fastvithd(), TOKENS, "", "")
+        describe(Source(folder), fastvithd(), TOKENS, "")
 
 
 # --- the language model -----------------------------------------------------------
@@ -339,10 +342,12 @@ def test_sliding_windows_are_refused() -> None:
 def test_another_kind_of_model_is_refused(folder: Path) -> None:
     edit_json(folder / "config.json", model_type="qwen2_vl")
     with pytest.raises(ConfigError, match="qwen2_vl"):
-        describe(folder, fastvithd(), TOKENS, "", "")
+        describe(Source(folder), fastvithd(), TOKENS, "")
 
 
-@pytest.mark.parametrize("value", ["x", [1], {}, -1, 0, 1.5, 10**30, None])
+NONSENSE: tuple[object, ...] = ("x", [1], {}, -1, 0, 1.5, 10**30, None)
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -363,16 +368,20 @@ def test_another_kind_of_model_is_refused(folder: Path) -> None:
         "text_config",
     ],
 )
-def test_nonsense_in_config_json(folder: Path, key: str, value: object) -> None:
+def test_nonsense_in_config_json(
+    folder: Path, key: str, subtests: pytest.Subtests
+) -> None:
     """A config or an error of the family, whatever is written there."""
     values = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(values | {key: value}))
-    try:
-        config = describe(folder, fastvithd(), TOKENS, "", "")
-    except FastVLMError as error:
-        assert str(error)
-    else:
-        assert 0 < config.max_length <= 32768
+    for value in NONSENSE:
+        (folder / "config.json").write_text(json.dumps(values | {key: value}))
+        with subtests.test(value=value):
+            try:
+                config = describe(Source(folder), fastvithd(), TOKENS, "")
+            except FastVLMError as error:
+                assert str(error)
+            else:
+                assert 0 < config.max_length <= 32768
 
 
 # --- Apple's own files ------------------------------------------------------------
@@ -391,7 +400,7 @@ SIZES = {
 def test_published_configs(model: str) -> None:
     if not (CONFIGS / model).is_dir():
         pytest.skip("Apple's configuration files are not on this machine")
-    config = describe(CONFIGS / model, fastvithd(), TOKENS, model, "")
+    config = describe(Source(CONFIGS / model), fastvithd(), TOKENS, model)
     text = config.text_config
     assert SIZES[model] == (
         text.hidden_size,

@@ -7,32 +7,42 @@ import pytest
 from convert import ConversionReport, Recipe, convert_checkpoint
 from convert.quality import read_examinee
 from fastvlm_mlx.errors import OptionError, PromptError
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import GOLDENS, edit_json
 
 SOURCE = Path(__file__).parents[2] / "benchmarks" / "nano" / "checkpoint"
 
 
+FEW = 4
+
+
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Enough to tell the difference, and no more than takes seconds."""
-    monkeypatch.setattr("convert.calibrate.CALIBRATED_SAMPLES", 32)
+    """Enough for what does not depend on the number."""
+    monkeypatch.setattr("convert.calibrate.CALIBRATED_SAMPLES", FEW)
 
 
-def convert(source: Path, target: Path, calibrate: bool) -> ConversionReport:
+def convert(
+    source: Path, target: Path, calibrate: bool, samples: int = FEW
+) -> ConversionReport:
     recipe = Recipe(3, calibrate=calibrate)
-    return convert_checkpoint(source, target, recipe=recipe, quality_samples=32)
+    return convert_checkpoint(source, target, recipe=recipe, quality_samples=samples)
 
 
-def test_nano_loses_less_at_equal_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("samples", [16, pytest.param(32, marks=pytest.mark.drills)])
+def test_nano_loses_less_at_equal_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: int
+) -> None:
     """On pictures and questions that it was not calibrated with."""
-    plain = convert(SOURCE, tmp_path / "plain", calibrate=False)
-    ours = convert(SOURCE, tmp_path / "ours", calibrate=True)
+    monkeypatch.setattr("convert.calibrate.CALIBRATED_SAMPLES", samples)
+    plain = convert(SOURCE, tmp_path / "plain", False, samples)
+    ours = convert(SOURCE, tmp_path / "ours", True, samples)
     assert ours.bytes_written == plain.bytes_written
     assert ours.config == plain.config
     assert ours.quality is not None and plain.quality is not None
     assert ours.quality.kl_divergence < 0.7 * plain.quality.kl_divergence
-    load_model(tmp_path / "ours")
+    load_model(tmp_path / "ours", load_config(tmp_path / "ours"))
 
 
 @pytest.mark.parametrize("name", ["apple-train", "fast_vlm-fused"])

@@ -4,8 +4,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, astuple
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from convert import Recipe, convert_checkpoint
 from convert.names import TOWER, detect_layout
-from convert.source import Tensors, read_tensors
+from convert.source import Source, Tensors
 from fastvlm_mlx.config import Packing
 from fastvlm_mlx.device.backend import DTYPES, mx
 from fastvlm_mlx.errors import (
@@ -70,10 +70,6 @@ def sample(name: str) -> list[str]:
     )
 
 
-def cases() -> list[tuple[str, str]]:
-    return [(name, key) for name in NAMES for key in sample(name)]
-
-
 def fails(source: Path, *named: str) -> str:
     """The message of a conversion that must fail and leave nothing."""
     output = source.parent / "out"
@@ -92,61 +88,53 @@ def arrays() -> dict[str, Arrays]:
     return {name: arrays_of(GOLDENS / name) for name in NAMES}
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """One copy of each golden folder, whose tensors each test stores anew."""
-    made: dict[str, Path] = {}
-
-    def get(name: str) -> Path:
-        if name not in made:
-            made[name] = copy_golden(name, tmp_path_factory.mktemp("damaged") / name)
-        return made[name]
-
-    return get
+@pytest.fixture
+def folder(name: str, tmp_path: Path) -> Path:
+    """A golden folder whose tensors are stored anew with each fault."""
+    return copy_golden(name, tmp_path / name)
 
 
 # --- one tensor wrong -------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "key"), cases())
 def test_a_missing_tensor_is_named(
-    name: str, key: str, arrays: dict[str, Arrays], folders: Callable[[str], Path]
+    name: str, arrays: dict[str, Arrays], folder: Path, subtests: pytest.Subtests
 ) -> None:
-    store({k: v for k, v in arrays[name].items() if k != key}, folders(name))
-    fails(folders(name), key)
+    for key in sample(name):
+        with subtests.test(key):
+            store({k: v for k, v in arrays[name].items() if k != key}, folder)
+            fails(folder, key)
 
 
-@pytest.mark.parametrize(("name", "key"), cases()[::3])
 def test_a_misshapen_tensor_is_named(
-    name: str, key: str, arrays: dict[str, Arrays], folders: Callable[[str], Path]
+    name: str, arrays: dict[str, Arrays], folder: Path, subtests: pytest.Subtests
 ) -> None:
     """One row more."""
-    array = arrays[name][key]
-    store(arrays[name] | {key: np.concatenate([array, array[:1]])}, folders(name))
-    named = key.rsplit(".", 2)[0] if STATES_SIZES.search(key) else key
-    fails(folders(name), named)
+    for key in sample(name)[::3]:
+        array = arrays[name][key]
+        named = key.rsplit(".", 2)[0] if STATES_SIZES.search(key) else key
+        with subtests.test(key):
+            store(arrays[name] | {key: np.concatenate([array, array[:1]])}, folder)
+            fails(folder, named)
 
 
-@pytest.mark.parametrize(("name", "key"), cases()[::3])
 def test_a_tensor_with_another_axis_is_named(
-    name: str, key: str, arrays: dict[str, Arrays], folders: Callable[[str], Path]
+    name: str, arrays: dict[str, Arrays], folder: Path, subtests: pytest.Subtests
 ) -> None:
-    store(arrays[name] | {key: arrays[name][key][None]}, folders(name))
-    fails(folders(name), key)
+    for key in sample(name)[::3]:
+        with subtests.test(key):
+            store(arrays[name] | {key: arrays[name][key][None]}, folder)
+            fails(folder, key)
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint32])
-@pytest.mark.parametrize(("name", "key"), cases()[::9])
 def test_whole_numbers_are_no_weights(
-    name: str,
-    key: str,
-    dtype: type,
-    arrays: dict[str, Arrays],
-    folders: Callable[[str], Path],
+    name: str, arrays: dict[str, Arrays], folder: Path, subtests: pytest.Subtests
 ) -> None:
     """Packed weights read as numbers would make a model that speaks nonsense."""
-    store(arrays[name] | {key: arrays[name][key].astype(dtype)}, folders(name))
-    fails(folders(name), key)
+    for key, dtype in product(sample(name)[::9], (np.int8, np.int64, np.uint32)):
+        with subtests.test(key, dtype=dtype.__name__):
+            store(arrays[name] | {key: arrays[name][key].astype(dtype)}, folder)
+            fails(folder, key)
 
 
 TOWERS = {
@@ -155,28 +143,28 @@ TOWERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "extra",
-    [
-        "extra.weight",
-        "model.layers.7.self_attn.q_proj.weight",
-        "model.vision_tower.extra",
-        "vision_tower.extra",
-        "{tower}extra.weight",
-        "{tower}network.0.7.extra",
-        "{tower}stages.9.blocks.0.layer_scale",
-        "{tower}patch_embed.0.rbr_conv.9.conv.weight",
-    ],
+EXTRAS = (
+    "extra.weight",
+    "model.layers.7.self_attn.q_proj.weight",
+    "model.vision_tower.extra",
+    "vision_tower.extra",
+    "{tower}extra.weight",
+    "{tower}network.0.7.extra",
+    "{tower}stages.9.blocks.0.layer_scale",
+    "{tower}patch_embed.0.rbr_conv.9.conv.weight",
 )
+
+
 def test_an_extra_tensor_is_named(
-    name: str, extra: str, checkpoint: Callable[[str], Path]
+    name: str, arrays: dict[str, Arrays], folder: Path, subtests: pytest.Subtests
 ) -> None:
-    source = checkpoint(name)
-    extra = extra.format(tower=TOWERS[detect_layout(arrays_of(source))])
-    alter(source, lambda arrays: arrays.update({extra: np.ones(1, np.float16)}))
-    # a block, stage or branch of its own shifts what is expected, which is named then
-    shifts = re.search(r"network\.0\.7|stages\.9|rbr_conv\.9", extra)
-    fails(source, *([] if shifts else [extra]))
+    tower = TOWERS[detect_layout(arrays[name])]
+    for extra in (each.format(tower=tower) for each in EXTRAS):
+        # a block, stage or branch of its own shifts what is expected and named then
+        shifts = re.search(r"network\.0\.7|stages\.9|rbr_conv\.9", extra)
+        with subtests.test(extra):
+            store(arrays[name] | {extra: np.ones(1, np.float16)}, folder)
+            fails(folder, *([] if shifts else [extra]))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +224,7 @@ def test_every_tensor_is_used_once_or_dropped(
 
 def test_the_report_describes_the_folder(name: str, tmp_path: Path) -> None:
     report = convert_checkpoint(GOLDENS / name, tmp_path / "out", source_name="a/b")
-    written = read_tensors(tmp_path / "out")
+    written = Source(tmp_path / "out").tensors()
     assert report.tensors_written == len(written)
     assert report.parameters == sum(array.size for array in written.values())
     assert report.bytes_written == sum(array.nbytes for array in written.values())
@@ -262,7 +250,7 @@ def test_a_prompt_can_be_built(name: str, tmp_path: Path) -> None:
 
 
 def dtypes(folder: Path) -> dict[str, mx.Dtype]:
-    return {name: array.dtype for name, array in read_tensors(folder).items()}
+    return {name: array.dtype for name, array in Source(folder).tensors().items()}
 
 
 def test_nothing_is_lost_by_default(name: str, tmp_path: Path) -> None:
@@ -290,7 +278,7 @@ def logits(model: FastVLMModel) -> Any:
 
 def unpacked(folder: Path) -> list[tuple[str, mx.array]]:
     """The matrices of a quantized folder, as numbers again."""
-    arrays = read_tensors(folder)
+    arrays = Source(folder).tensors()
     modules = [key.removesuffix(".scales") for key in arrays if key.endswith(".scales")]
     quantization = load_config(folder).quantization
     assert quantization is not None
@@ -335,10 +323,14 @@ def test_bits(name: str, tmp_path: Path, recipe: Recipe) -> None:
     assert few.config.quantization is not None
     assert few.parameters == full.parameters
     assert few.bytes_written < full.bytes_written
-    model = load_model(tmp_path / "full", dtype="float32")
+    model = load_model(
+        tmp_path / "full", load_config(tmp_path / "full"), dtype="float32"
+    )
     before = logits(model)
     model.load_weights(unpacked(tmp_path / "few"), strict=False)
-    found = logits(load_model(tmp_path / "few", dtype="float32"))
+    found = logits(
+        load_model(tmp_path / "few", load_config(tmp_path / "few"), dtype="float32")
+    )
     assert found == pytest.approx(logits(model), abs=1e-3)
     assert np.abs(found - before).max() > 1e-3  # packed indeed
 
@@ -353,7 +345,9 @@ def test_a_quantized_tower(name: str, tmp_path: Path) -> None:
     assert all(path.startswith("vision_tower.") for path in few.left)
     pixel_values = mx.random.uniform(shape=(1, 128, 128, 3), key=mx.random.key(0))
     before, after = (
-        load_model(tmp_path / folder, dtype="float32").encode_image(pixel_values)
+        load_model(
+            tmp_path / folder, load_config(tmp_path / folder), dtype="float32"
+        ).encode_image(pixel_values)
         for folder in ("full", "few")
     )
     error = mx.linalg.norm(after - before) / mx.linalg.norm(before)
@@ -391,7 +385,7 @@ def test_the_source_is_never_replaced(
 
 def test_a_folder_inside_the_source_is_fine(source: Path) -> None:
     convert_checkpoint(source, source / "mlx")
-    assert load_model(source / "mlx")
+    assert load_model(source / "mlx", load_config(source / "mlx"))
 
 
 def test_a_source_that_is_no_folder(tmp_path: Path) -> None:
@@ -442,24 +436,28 @@ def test_a_config_that_contradicts_the_tensors(
     fails(source)
 
 
-@pytest.mark.parametrize("value", ["x", [1], {}, 0, -1, None, 10**30])
+NONSENSE: tuple[object, ...] = ("x", [1], {}, 0, -1, None, 10**30)
+
+
 @pytest.mark.parametrize(
     "key",
     ["rms_norm_eps", "rope_scaling", "max_position_embeddings", "intermediate_size"],
 )
 def test_nonsense_in_config_json_leaves_nothing(
-    source: Path, key: str, value: object
+    source: Path, key: str, subtests: pytest.Subtests
 ) -> None:
     """A model that loads, or an error of the family."""
     values = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps(values | {key: value}))
-    output = source.parent / "out"
-    try:
-        convert_checkpoint(source, output)
-    except FastVLMError:
-        assert not output.exists()
-    else:
-        load_model(output)
+    for number, value in enumerate(NONSENSE):
+        (source / "config.json").write_text(json.dumps(values | {key: value}))
+        output = source.parent / f"out-{number}"
+        with subtests.test(value=value):
+            try:
+                convert_checkpoint(source, output)
+            except FastVLMError:
+                assert not output.exists()
+            else:
+                load_model(output, load_config(output))
 
 
 def test_a_place_that_cannot_be_written(source: Path, tmp_path: Path) -> None:

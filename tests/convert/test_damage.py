@@ -168,27 +168,23 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small checkpoint in inference form, in one file."""
-    return copy_golden("apple-train", tmp_path_factory.mktemp("healthy") / "source")
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_named_and_the_target_untouched(
-    healthy: Path, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], subtests: pytest.Subtests
 ) -> None:
-    inflict, message = DAMAGES[damage]
-    source = Path(shutil.copytree(healthy, tmp_path / "source"))
-    inflict(source)
-    target = Path(shutil.copytree(NANO, tmp_path / "out"))
+    source, target = tmp_path / "source", tmp_path / "out"
+    shutil.copytree(NANO, target)
     before = {file.name: file.read_bytes() for file in target.iterdir()}
-    assert cli.main(["convert", str(source), str(target), "--overwrite"]) == 2
-    err = capsys.readouterr().err
-    assert "Traceback" not in err
-    assert re.search(message, err), err
-    assert {file.name: file.read_bytes() for file in target.iterdir()} == before
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["out", "source"]
+    for damage, (inflict, message) in DAMAGES.items():
+        copy_golden("apple-train", source)
+        inflict(source)
+        with subtests.test(damage):
+            assert cli.main(["convert", str(source), str(target), "--overwrite"]) == 2
+            err = capsys.readouterr().err
+            assert "Traceback" not in err
+            assert re.search(message, err), err
+            assert {file.name: file.read_bytes() for file in target.iterdir()} == before
+            assert sorted(each.name for each in tmp_path.iterdir()) == ["out", "source"]
+        shutil.rmtree(source)
 
 
 def test_there_are_more_than_a_hundred() -> None:

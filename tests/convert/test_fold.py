@@ -11,7 +11,7 @@ import pytest
 
 from convert import convert_checkpoint
 from convert.fold import fold
-from convert.source import read_tensors
+from convert.source import Source
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, ConfigError, FastVLMError, OptionError
 from fastvlm_mlx.model_folder import load_config
@@ -49,7 +49,7 @@ def golden_arrays() -> Arrays:
 def logits(folder: Path) -> Any:
     """What a converted folder says to the golden prompt and picture, float32."""
     expected = golden_arrays()
-    model = load_model(folder, dtype="float32")
+    model = load_model(folder, load_config(folder), dtype="float32")
     pixels = expected["wide.pixels"].astype(np.float32) / np.float32(255)
     ids = expected["wide.input_ids"].tolist()
     image = model.project(model.encode_image(runtime.channels_last(pixels)))
@@ -63,7 +63,7 @@ def golden_error(folder: Path) -> float:
 
 
 def same_weights(first: Path, second: Path) -> bool:
-    one, other = read_tensors(first), read_tensors(second)
+    one, other = Source(first).tensors(), Source(second).tensors()
     assert one.keys() == other.keys()
     return all(mx.allclose(one[key], other[key], 1e-6, 1e-6).item() for key in one)
 
@@ -140,7 +140,7 @@ def test_packed_layers_stay_as_they_are(
         tmp_path / "packed", packed, GOLDEN, quantization=quantization
     )
     report = convert_checkpoint(source, tmp_path / "out")
-    written = read_tensors(tmp_path / "out")
+    written = Source(tmp_path / "out").tensors()
     for layer in report.packings:
         path = layer.replace("linear_1", "0").replace("linear_2", "2")
         for part in ("weight", "scales"):
@@ -247,7 +247,10 @@ def test_an_export_with_the_tower_of_another_folder(
     report = convert_checkpoint(export, tmp_path / "out", tower=GOLDENS / GOLDEN)
     assert {"mm_projector.linear_1", "language_model.lm_head"} <= report.packings.keys()
     convert_checkpoint(GOLDENS / GOLDEN, tmp_path / "golden")
-    mine, tower = read_tensors(tmp_path / "out"), read_tensors(tmp_path / "golden")
+    mine, tower = (
+        Source(tmp_path / "out").tensors(),
+        Source(tmp_path / "golden").tensors(),
+    )
     for name in tower:
         if name.startswith("vision_tower."):
             assert mx.array_equal(mine[name], tower[name]).item()
@@ -313,8 +316,8 @@ def test_an_encoder_alone_can_be_the_tower(tmp_path: Path, layout: str) -> None:
     width = {"apple-train": 128, "fast_vlm-train": 64}[golden]
     arrays["multi_modal_projector.linear_0.weight"] = np.ones((64, width), np.float16)
     source = published.write(tmp_path / "s", arrays, "apple-train", mm_hidden_size=None)
-    folded = fold(source, encoder, "source")
-    expected = fold(GOLDENS / golden, None, "golden")
+    folded = fold(Source(source), Source(encoder), "source")
+    expected = fold(Source(GOLDENS / golden), None, "golden")
     for name, array in expected.weights.items():
         if name.startswith("vision_tower."):
             assert mx.array_equal(folded.weights[name], array).item(), name
@@ -334,7 +337,7 @@ def test_an_encoder_alone_is_no_model(tmp_path: Path, layout: str) -> None:
 def test_a_converted_folder_takes_another_dtype(tmp_path: Path) -> None:
     convert_checkpoint(GOLDENS / GOLDEN, tmp_path / "full")
     report = convert_checkpoint(tmp_path / "full", tmp_path / "half", dtype="bfloat16")
-    dtypes = {array.dtype for array in read_tensors(tmp_path / "half").values()}
+    dtypes = {array.dtype for array in Source(tmp_path / "half").tensors().values()}
     assert dtypes == {mx.bfloat16}
     assert report.peaks is None
     assert report.config.source == GOLDEN

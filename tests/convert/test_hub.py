@@ -1,6 +1,7 @@
 """From the hub and to it: in what order, how much, how it is checked. No network."""
 
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,7 +40,9 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 def fetch(hub: Hub, tmp_path: Path) -> Fetch:
     """Runs `convert` with the hub's library pointed at the hub of this test."""
 
-    def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *options: str, before: Callable[[], None] | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         words = ["-m", "fastvlm_mlx", "convert", hub.repo, str(tmp_path / "out")]
         settings = {
             "HF_ENDPOINT": hub.address,
@@ -54,6 +57,7 @@ def fetch(hub: Hub, tmp_path: Path) -> Fetch:
             cwd=ROOT,
             capture_output=True,
             text=True,
+            preexec_fn=before,
         )
 
     return run
@@ -142,7 +146,7 @@ def test_an_index_that_leads_elsewhere_fetches_nothing(hub: Hub, fetch: Fetch) -
     (hub.folder / INDEX).write_text('{"weight_map": {"a": "../../secret.safetensors"}}')
     done = fetch()
     assert done.returncode == 2
-    assert "beside it" in done.stderr
+    assert "next to it" in done.stderr
     assert not [file for file in hub.fetched if "safetensors" in file and file != INDEX]
 
 
@@ -165,6 +169,80 @@ def test_offline_what_was_not_fetched_is_an_error(fetch: Fetch) -> None:
     done = fetch("--offline")
     assert done.returncode == 1
     assert "is not on this disk" in done.stderr
+
+
+SHARD = "model-00002-of-00002.safetensors"
+
+
+@pytest.mark.parametrize(("status", "cached"), [(401, True), (403, False)])
+def test_weights_that_are_refused_are_no_lost_connection(
+    hub: Hub, fetch: Fetch, status: int, cached: bool
+) -> None:
+    """Not even where an earlier commit would do: it is not what was asked for."""
+    if cached:
+        assert fetch("--dry-run").returncode == 0
+        hub.commit = "f" * 40
+        shard = hub.folder / SHARD
+        shard.write_bytes(shard.read_bytes()[:-8] + bytes(8))
+    hub.refused[SHARD] = status
+    done = fetch("--dry-run")
+    assert done.returncode == 1
+    assert f"HTTP {status}" in done.stderr
+    assert "cannot be reached" not in done.stderr
+    assert "hf auth login" in done.stderr
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_full_disk_is_no_lost_connection(
+    hub: Hub, fetch: Fetch, cached: bool
+) -> None:
+    if cached:
+        assert fetch("--dry-run").returncode == 0
+        hub.commit = "f" * 40
+        shard = hub.folder / SHARD
+        shard.write_bytes(shard.read_bytes()[:-8] + bytes(8))
+    limits = (200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    done = fetch(
+        "--dry-run",
+        before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits),
+    )
+    assert done.returncode == 1
+    assert "could not be stored: File too large" in done.stderr
+    assert "cannot be reached" not in done.stderr
+
+
+def test_an_update_that_breaks_off_leaves_the_last_whole_commit(
+    hub: Hub, fetch: Fetch, tmp_path: Path
+) -> None:
+    assert fetch("--dry-run").returncode == 0
+    hub.commit = "f" * 40
+    shard = hub.folder / SHARD
+    shard.write_bytes(shard.read_bytes()[:-8] + bytes(8))
+    hub.refused[SHARD] = 503
+    done = fetch()
+    assert done.returncode == 0, done.stderr
+    assert "using someone/model as it was cached" in done.stderr
+    assert load_config(tmp_path / "out").source == hub.repo
+    assert fetch("--offline", "--overwrite").returncode == 0
+
+
+@pytest.mark.parametrize("switch", ["--offline", "HF_HUB_OFFLINE", "no answer"])
+def test_a_download_that_broke_off_is_said_to_be_incomplete(
+    hub: Hub, fetch: Fetch, switch: str
+) -> None:
+    hub.refused[SHARD] = 503
+    assert fetch().returncode == 1
+    if switch == "no answer":
+        hub.gone = True
+        done = fetch()
+        assert "could not be fetched" in done.stderr
+    elif switch == "--offline":
+        done = fetch("--offline")
+    else:
+        done = fetch(HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    assert ("only in part" in done.stderr) == (switch != "no answer")
+    assert "has no model.safetensors" not in done.stderr
 
 
 def test_a_hub_that_fails(hub: Hub, fetch: Fetch) -> None:

@@ -13,7 +13,7 @@ from convert.fold import fold
 from convert.layout import interleaved, one_after_another
 from convert.mlx_vlm import as_mlx_vlm
 from convert.rescale import rescale
-from convert.source import read_tensors
+from convert.source import Source
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, OptionError
 from tests.convert.folders import GOLDENS, NAMES
@@ -30,13 +30,13 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
     convert_checkpoint(tmp_path / "ours", tmp_path / "peer", to="mlx-vlm")
     convert_checkpoint(tmp_path / "peer", tmp_path / "back")
     # a bias of the keys means nothing, and is all that need not come back
-    found, expected = (read_tensors(tmp_path / each) for each in ("back", "ours"))
+    found, expected = (Source(tmp_path / each).tensors() for each in ("back", "ours"))
     assert same(found, expected)
 
 
 def test_norms_and_scales_change_nothing(tmp_path: Path) -> None:
     convert_checkpoint(GOLDENS / "apple-train", tmp_path / "peer", to="mlx-vlm")
-    arrays = read_tensors(tmp_path / "peer")
+    arrays = Source(tmp_path / "peer").tensors()
     assert all(
         mx.array_equal(array, mx.ones_like(array)).item()
         for name, array in arrays.items()
@@ -47,7 +47,7 @@ def test_norms_and_scales_change_nothing(tmp_path: Path) -> None:
 
 def test_streams_are_carried_whole_again(tmp_path: Path) -> None:
     """mlx-vlm's LayerNorm has one eps, whatever the scale of a stream."""
-    folded = fold(GOLDENS / "apple-fused", None, "x")
+    folded = fold(Source(GOLDENS / "apple-fused"), None, "x")
     vision = folded.config.vision_config
     shifts = (1, 2, 3, 4, 5)
     scaled = rescale(folded.weights, vision, shifts)
@@ -76,7 +76,7 @@ def test_packed_layers_are_stated_under_their_names(tmp_path: Path) -> None:
     source = GOLDENS / "apple-fused"
     convert_checkpoint(source, tmp_path / "peer", to="mlx-vlm", recipe=recipe)
     values = json.loads((tmp_path / "peer" / "config.json").read_text())
-    packed = {name for name in read_tensors(tmp_path / "peer") if "scales" in name}
+    packed = {name for name in Source(tmp_path / "peer").tensors() if "scales" in name}
     assert "mm_projector.0.scales" in packed
     stated = values["quantization"]
     assert stated["mm_projector.0"] == stated["mm_projector.2"]
@@ -101,7 +101,7 @@ def test_an_export_may_be_overwritten(tmp_path: Path) -> None:
     ],
 )
 def test_what_mlx_vlm_cannot_express(part: str, change: dict[str, Any]) -> None:
-    folded = fold(GOLDENS / "apple-fused", None, "x")
+    folded = fold(Source(GOLDENS / "apple-fused"), None, "x")
     other = replace(getattr(folded.config, part), **change)
     config = replace(folded.config, **{part: other})
     with pytest.raises(CheckpointError, match="does not know"):
@@ -109,7 +109,7 @@ def test_what_mlx_vlm_cannot_express(part: str, change: dict[str, Any]) -> None:
 
 
 def test_a_bias_that_no_norm_makes() -> None:
-    folded = fold(GOLDENS / "apple-fused", None, "x")
+    folded = fold(Source(GOLDENS / "apple-fused"), None, "x")
     name = "vision_tower.stages.3.blocks.0.token_mixer.qkv.bias"
     noise = mx.array(np.random.default_rng(0).normal(size=96), mx.float32)
     weights = {**folded.weights, name: folded.weights[name] + noise}

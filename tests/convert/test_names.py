@@ -125,10 +125,10 @@ def naming(layout: Layout) -> Naming:
     return Naming(layout, STAGES if layout == "llava_qwen2" else {})
 
 
-@pytest.mark.parametrize(("layout", "theirs", "ours"), PAIRS)
-def test_known_pairs(layout: Layout, theirs: str, ours: str) -> None:
-    assert naming(layout).ours(theirs) == ours
-    assert naming(layout).theirs(ours) == theirs
+def test_known_pairs() -> None:
+    for_each = [(naming(layout), theirs, ours) for layout, theirs, ours in PAIRS]
+    assert [(t, o) for each, t, o in for_each if each.ours(t) != o] == []
+    assert [(t, o) for each, t, o in for_each if each.theirs(o) != t] == []
 
 
 def test_both_ways_are_inverse_on_every_key(name: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from convert.architecture import read_text_config, tied_head
 from convert.names import LANGUAGE
-from convert.source import Tensors
+from convert.source import Source, Tensors
 from convert.tokenizer import read_tokenizer
 from fastvlm_mlx.device.backend import mx
 from tests.convert.folders import GOLDENS
@@ -93,7 +93,7 @@ def published(request: pytest.FixtureRequest) -> Published:
 
 def test_sizes(published: Published, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(published.config))
-    text = read_text_config(tmp_path)
+    text = read_text_config(Source(tmp_path))
     assert (text.model_type, text.hidden_size) == ("qwen2", published.hidden)
     assert (text.num_hidden_layers, text.vocab_size) == (
         published.layers,
@@ -126,6 +126,6 @@ def test_image_and_end_tokens(published: Published, tmp_path: Path) -> None:
     if published.stated_image:
         added["<image>"] = published.image
     (tmp_path / "added_tokens.json").write_text(json.dumps(added))
-    tokens = read_tokenizer(tmp_path).tokens
+    tokens = read_tokenizer(Source(tmp_path)).tokens
     assert tokens.image == published.image
     assert tokens.ends == (151643, 151645)

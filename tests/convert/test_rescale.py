@@ -10,7 +10,7 @@ from convert.architecture import vision_config_from
 from convert.layout import Weights
 from convert.names import rename
 from convert.rescale import Peaks, measure, rescale
-from convert.source import read_tensors
+from convert.source import Source
 from convert.tower import fuse_tower
 from fastvlm_mlx.config import VisionConfig
 from fastvlm_mlx.device.backend import mx
@@ -24,7 +24,7 @@ Tower = tuple[Weights, VisionConfig]
 
 @pytest.fixture(scope="module", params=["apple-train", "fast_vlm-fused"])
 def tower(request: pytest.FixtureRequest) -> Tower:
-    tensors, _ = rename(read_tensors(GOLDENS / request.param))
+    tensors, _ = rename(Source(GOLDENS / request.param).tensors())
     config = vision_config_from(tensors, (128, 128))
     return fuse_tower(tensors, config), config
 

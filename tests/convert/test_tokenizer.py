@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 import fastvlm_mlx
+from convert.source import Source
 from convert.tokenizer import QWEN2_TEMPLATE, read_tokenizer
 from fastvlm_mlx.errors import CheckpointError, FastVLMError
 from fastvlm_mlx.model_folder import load_config
@@ -60,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def both() -> list[Tokenizer]:
     """The same vocabulary from two files and from one."""
-    return [read_tokenizer(folder).tokenizer for folder in (APPLE, FAST_VLM)]
+    return [read_tokenizer(Source(folder)).tokenizer for folder in (APPLE, FAST_VLM)]
 
 
 @given(text=TEXT)
@@ -79,7 +80,7 @@ def test_ids_give_the_text_back(both: list[Tokenizer], text: str) -> None:
 
 @pytest.mark.parametrize("folder", [APPLE, FAST_VLM])
 def test_special_tokens(folder: Path) -> None:
-    files = read_tokenizer(folder)
+    files = read_tokenizer(Source(folder))
     found = [files.tokenizer.token_to_id(token) for token in SPECIALS]
     assert found == [309, 310, 311]
     assert files.tokens.image == 312
@@ -98,7 +99,7 @@ def test_added_tokens_keep_their_ids(
         edit_json(folder / listed_in, **numbers)
     else:
         edit_json(folder / listed_in, added_tokens_decoder=decoder(tokens))
-    files = read_tokenizer(folder)
+    files = read_tokenizer(Source(folder))
     assert {token: files.tokenizer.token_to_id(token) for token in tokens} == numbers
     assert files.tokens.image == FIRST_FREE + len(tokens)
     assert ids(files.tokenizer, "".join(tokens)) == list(numbers.values())
@@ -116,21 +117,21 @@ def test_an_id_that_cannot_be_kept(folder: Path, numbers: dict[str, int]) -> Non
     """A token on another row of the embedding would be another word."""
     edit_json(folder / "added_tokens.json", **numbers)
     with pytest.raises(CheckpointError, match="<|im_"):
-        read_tokenizer(folder)
+        read_tokenizer(Source(folder))
 
 
 def test_an_added_token_may_be_ordinary_text(folder: Path) -> None:
     """<tool_call> of the 7B is shown to the user; <|im_end|> is not."""
     tokens = {"309": added("<|im_start|>"), "310": added("<tool_call>", special=False)}
     edit_json(folder / "tokenizer_config.json", added_tokens_decoder=tokens)
-    tokenizer = read_tokenizer(folder).tokenizer
+    tokenizer = read_tokenizer(Source(folder)).tokenizer
     assert tokenizer.decode([309, 310], skip_special_tokens=True) == "<tool_call>"
 
 
 def test_image_is_one_token_and_never_twice(tmp_path: Path) -> None:
     for folder in (APPLE, FAST_VLM):
-        read_tokenizer(folder).write(tmp_path)
-        again = read_tokenizer(tmp_path)
+        read_tokenizer(Source(folder)).write(tmp_path)
+        again = read_tokenizer(Source(tmp_path))
         names = [
             token.content
             for token in again.tokenizer.get_added_tokens_decoder().values()
@@ -142,16 +143,16 @@ def test_image_is_one_token_and_never_twice(tmp_path: Path) -> None:
 
 def test_what_is_written_reads_the_same(tmp_path: Path) -> None:
     for folder in (APPLE, FAST_VLM):
-        files = read_tokenizer(folder)
+        files = read_tokenizer(Source(folder))
         files.write(tmp_path)
-        again = read_tokenizer(tmp_path)
+        again = read_tokenizer(Source(tmp_path))
         assert again.tokenizer.to_str() == files.tokenizer.to_str()
         assert (again.config, again.tokens) == (files.config, files.tokens)
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(OSError):
-        read_tokenizer(APPLE).write(tmp_path / "nowhere")
+        read_tokenizer(Source(APPLE)).write(tmp_path / "nowhere")
 
 
 # --- the chat template ------------------------------------------------------------
@@ -159,19 +160,19 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
 
 def test_the_template_of_a_file_comes_first(tmp_path: Path) -> None:
     folder = copy_golden("apple-train", tmp_path / "source")
-    assert "turn.role" in read_tokenizer(folder).config["chat_template"]
+    assert "turn.role" in read_tokenizer(Source(folder)).config["chat_template"]
     (folder / "chat_template.jinja").write_text("from the file")
-    assert read_tokenizer(folder).config["chat_template"] == "from the file"
+    assert read_tokenizer(Source(folder)).config["chat_template"] == "from the file"
 
 
 def test_a_qwen2_tokenizer_has_a_template_without_one(folder: Path) -> None:
     edit_json(folder / "added_tokens.json", **{"<|im_start|>": FIRST_FREE})
-    assert read_tokenizer(folder).config["chat_template"] == QWEN2_TEMPLATE
+    assert read_tokenizer(Source(folder)).config["chat_template"] == QWEN2_TEMPLATE
 
 
 def test_another_tokenizer_needs_a_template(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="no chat template"):
-        read_tokenizer(folder)
+        read_tokenizer(Source(folder))
 
 
 # --- end tokens -------------------------------------------------------------------
@@ -184,7 +185,7 @@ def test_the_end_token_of_the_config_is_one_of_the_ends(
     folder = copy_golden("apple-train", tmp_path / "source")
     edit_json(folder / "tokenizer_config.json", eos_token=eos)
     end = json.loads((folder / "vocab.json").read_text("utf-8"))["Ġpicture"]
-    assert set(read_tokenizer(folder).tokens.ends) == {309, 311, end}
+    assert set(read_tokenizer(Source(folder)).tokens.ends) == {309, 311, end}
 
 
 @pytest.mark.parametrize("eos", [None, {}, {"content": None}, 7])
@@ -193,7 +194,7 @@ def test_the_word_none_ends_no_answer(folder: Path, eos: object) -> None:
     tokens = {"<|im_start|>": 309, "None": 310}
     edit_json(folder / "added_tokens.json", **tokens)
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": eos}))
-    assert read_tokenizer(folder).tokens.ends == ()
+    assert read_tokenizer(Source(folder)).tokens.ends == ()
 
 
 # --- damage -----------------------------------------------------------------------
@@ -203,7 +204,7 @@ def test_the_word_none_ends_no_answer(folder: Path, eos: object) -> None:
 def test_half_a_tokenizer(folder: Path, lost: str) -> None:
     (folder / lost).unlink()
     with pytest.raises(CheckpointError, match="not both"):
-        read_tokenizer(folder)
+        read_tokenizer(Source(folder))
 
 
 @pytest.mark.parametrize("file", ["vocab.json", "merges.txt", "tokenizer.json"])
@@ -211,7 +212,7 @@ def test_half_a_tokenizer(folder: Path, lost: str) -> None:
 def test_damaged_files(folder: Path, file: str, content: str) -> None:
     (folder / file).write_text(content)
     with pytest.raises(CheckpointError):
-        read_tokenizer(folder)
+        read_tokenizer(Source(folder))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
@@ -219,7 +220,7 @@ def test_a_tokenizer_cut_off(tmp_path: Path, share: float) -> None:
     whole = (FAST_VLM / "tokenizer.json").read_bytes()
     (tmp_path / "tokenizer.json").write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(CheckpointError, match="damaged"):
-        read_tokenizer(tmp_path)
+        read_tokenizer(Source(tmp_path))
 
 
 @pytest.mark.parametrize("value", [None, [], {}, 1, -1, True, "x", float("nan"), 1e400])
@@ -232,7 +233,7 @@ def test_nonsense_in_the_config(tmp_path: Path, key: str, value: object) -> None
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
     try:
-        files = read_tokenizer(folder)
+        files = read_tokenizer(Source(folder))
     except FastVLMError as error:
         assert str(error)
     else:
@@ -256,7 +257,7 @@ def llama(tmp_path: Path) -> Path:
 
 def test_a_llama_is_asked_as_vicuna_was(llama: Path) -> None:
     """LLaVA tokenizes what stands around a picture apart, each with its own space."""
-    files = read_tokenizer(llama)
+    files = read_tokenizer(Source(llama))
     files.write(llama)
     tiny = Tokenizer.from_file(str(llama / "tokenizer.json"))
     config = load_config(Path(fastvlm_mlx.__file__).parent / "assets" / "nano")
@@ -271,7 +272,7 @@ def test_a_llama_is_asked_as_vicuna_was(llama: Path) -> None:
 
 
 def test_a_system_turn_replaces_that_of_vicuna(llama: Path) -> None:
-    template = compile_template(read_tokenizer(llama).config["chat_template"])
+    template = compile_template(read_tokenizer(Source(llama)).config["chat_template"])
     turns = [{"role": "system", "content": "Be brief."}]
     turns.append({"role": "user", "content": "Hi"})
     said = template.render(messages=turns, add_generation_prompt=True)
@@ -279,7 +280,7 @@ def test_a_system_turn_replaces_that_of_vicuna(llama: Path) -> None:
 
 
 def test_the_tokens_of_a_llama(llama: Path) -> None:
-    tokens = read_tokenizer(llama).tokens
+    tokens = read_tokenizer(Source(llama)).tokens
     assert tokens.ends == (2,)
     assert tokens.max_length == 256
 
@@ -287,4 +288,4 @@ def test_the_tokens_of_a_llama(llama: Path) -> None:
 def test_a_sentencepiece_model_alone_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(b"pieces")
     with pytest.raises(CheckpointError, match="Save one with transformers"):
-        read_tokenizer(tmp_path)
+        read_tokenizer(Source(tmp_path))

@@ -15,12 +15,13 @@ import pytest
 
 from convert import Recipe, convert_checkpoint, write
 from convert.checkpoint import Format
-from convert.source import read_tensors
+from convert.source import Source
 from convert.write import whole_folder, write_weights
 from fastvlm_mlx.atomic_file import temporaries, temporary_path
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, WriteError
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.weights import load_model
 from tests.convert.folders import GOLDENS, INDEX
 
@@ -377,10 +378,12 @@ def test_shards_load_again(
     convert_checkpoint(GOLDENS / "apple-fused", tmp_path / "shards")
     files = sorted((tmp_path / "shards").glob("*.safetensors"))
     assert len(files) > 1
-    expected, found = (read_tensors(tmp_path / name) for name in ("single", "shards"))
+    expected, found = (
+        Source(tmp_path / name).tensors() for name in ("single", "shards")
+    )
     assert expected.keys() == found.keys()
     assert all(mx.array_equal(expected[name], found[name]) for name in expected)
-    load_model(tmp_path / "shards")
+    load_model(tmp_path / "shards", load_config(tmp_path / "shards"))
 
 
 def test_shards_keep_to_their_limit(

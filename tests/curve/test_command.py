@@ -55,7 +55,7 @@ def test_table_results_and_picture(
     results = json.loads(last)["results"]
     assert [each["front"] for each in results["points"]] == [True, True, False]
     assert out.read_bytes()[1:4] == b"PNG"
-    draw_curve(results, tmp_path / "again.png")  # as benchmarks.plots does
+    draw_curve(results, tmp_path / "again.png")  # as benchmarks.measuring.plots does
     assert (tmp_path / "again.png").read_bytes() == out.read_bytes()
 
 

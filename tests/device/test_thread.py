@@ -35,16 +35,11 @@ def run(code: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.drills)])
 @pytest.mark.parametrize("way", ENDINGS)
-def test_a_process_ends_with_status_0(way: str) -> None:
-    assert run(LOADED + ENDINGS[way]) == (0, "")
-
-
-@pytest.mark.drills
-@pytest.mark.parametrize("way", ENDINGS)
-def test_a_process_ends_with_status_0_every_time(way: str) -> None:
-    ends = [run(LOADED + ENDINGS[way]) for _ in range(20)]
-    assert ends == [(0, "")] * 20
+def test_a_process_ends_with_status_0(way: str, times: int) -> None:
+    ends = [run(LOADED + ENDINGS[way]) for _ in range(times)]
+    assert ends == [(0, "")] * times
 
 
 def test_a_model_loaded_by_a_thread_ends_well_too() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.nano import card, tasks
-from benchmarks.nano.accuracy import Accuracy
+from benchmarks.nano import card
+from benchmarks.nano.data import tasks
+from benchmarks.nano.report.accuracy import Accuracy
 
 
 def score(right: int, asked: int) -> dict[str, Any]:
@@ -54,11 +55,11 @@ def test_what_a_row_counts(kind: str, pattern: str, expected: bool) -> None:
 def test_rows_add_up_their_kinds() -> None:
     assert card.count({"text": TEXT}, ["text/word:seen"]) == Accuracy(4, 5)
     assert card.count({"text": TEXT}, ["text/word:unseen"]) == Accuracy(2, 5)
-    assert card.count({"text": TEXT}, ["charts/value"]) == Accuracy(0, 0)
+    assert card.count({"text": TEXT}, ["shapes/count"]) == Accuracy(0, 0)
 
 
 def test_every_kind_of_every_task_is_in_a_row_once() -> None:
-    left_out = {"text/letter"}  # Of a word that another question reads whole.
+    left_out = {"text/letter"}  # of a word that another question reads whole
     for task in tasks.TASKS:
         for index in range(40):
             for asked in tasks.draw(task, "test", 0, index).questions:

@@ -9,17 +9,20 @@ pytest.importorskip("easy_vqa")
 
 from benchmarks.measuring import drawable
 from benchmarks.nano import evaluate
-from benchmarks.nano.accuracy import Accuracy
-from benchmarks.nano.answering import answer_scenes
-from benchmarks.nano.evaluation_plot import (
+from benchmarks.nano.data.easy_vqa import EASY
+from benchmarks.nano.data.mixture import held_out_scenes
+from benchmarks.nano.data.tasks.scene import Question, Scene
+from benchmarks.nano.report import measure
+from benchmarks.nano.report.accuracy import Accuracy
+from benchmarks.nano.report.evaluation_plot import (
     latency_curve,
     plot_report,
     resolution_curves,
 )
-from benchmarks.nano.tasks.scene import Ask, Scene
+from benchmarks.nano.report.measure import answer_scenes
 from fastvlm_mlx import FastVLM, load
 
-PICTURES = 4
+IMAGES = 4
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def vlm() -> FastVLM:
 
 @pytest.fixture(scope="module")
 def easy() -> list[Scene]:
-    return evaluate.held_out_scenes(evaluate.EASY, PICTURES)
+    return held_out_scenes(EASY, IMAGES)
 
 
 def test_batched_answers_are_those_of_the_engine(
@@ -47,24 +50,18 @@ def test_only_exact_answers_are_right(vlm: FastVLM, easy: list[Scene]) -> None:
     side = vlm.engine.config.vision_config.image_size[0]
     answers = dict(answer_scenes(vlm, easy[:1], side))
     asked, text = next(iter(answers.items()))
-    picture = easy[0].image
-    right = Scene(picture, (Ask(asked.text, text, "a/right"),), ())
-    wrong = Scene(picture, (Ask(asked.text, text + ".", "a/wrong"),), ())
-    scores = evaluate.evaluate(vlm, [right, wrong], side)
+    image = easy[0].image
+    right = Scene(image, (Question(asked.text, text, "a/right"),), ())
+    wrong = Scene(image, (Question(asked.text, text + ".", "a/wrong"),), ())
+    scores = measure.evaluate(vlm, [right, wrong], side)
     assert scores == {"a/right": Accuracy(1, 1), "a/wrong": Accuracy(0, 1)}
-    assert evaluate.task_accuracy(scores) == Accuracy(1, 2)
-
-
-def test_the_easy_vqa_test_split_is_whole() -> None:
-    scenes = evaluate.held_out_scenes(evaluate.EASY, 1000)
-    assert len(scenes) == 1000
-    assert sum(len(scene.questions) for scene in scenes) == 9673
+    assert measure.task_accuracy(scores) == Accuracy(1, 2)
 
 
 def test_the_report_can_be_stored_and_drawn(
     vlm: FastVLM, easy: list[Scene], tmp_path: Path
 ) -> None:
-    measured = evaluate.measure(vlm, {"easy-vqa": easy}, [64, 128])
+    measured = measure.measure(vlm, {"easy-vqa": easy}, [64, 128])
     report = {"benchmark": "nano", "precisions": {"float32": measured}}
     assert json.loads(json.dumps(report)) == report
     curve = resolution_curves(measured)["easy-vqa"]

@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("easy_vqa")
 
-from benchmarks.nano.answering import answer_scenes
-from benchmarks.nano.evaluate import EASY, evaluate, held_out_scenes, task_accuracy
+from benchmarks.nano.data.easy_vqa import EASY
+from benchmarks.nano.data.mixture import held_out_scenes
 from benchmarks.nano.export import LINES, export
+from benchmarks.nano.report.measure import answer_scenes, evaluate, task_accuracy
 from fastvlm_mlx import FastVLM, load
 from fastvlm_mlx.evaluate.questions import read_questions
 from fastvlm_mlx.evaluate.run import RECORDS, Run
@@ -25,16 +26,18 @@ def vlm() -> FastVLM:
     return load("nano", dtype="float32")
 
 
-@pytest.mark.parametrize(("task", "pictures"), [("shapes", 8), ("text", 4), (EASY, 3)])
-@pytest.mark.parametrize("resolution", [128, 256])
+@pytest.mark.parametrize(("task", "images"), [("shapes", 8), ("text", 4), (EASY, 3)])
+@pytest.mark.parametrize(
+    "resolution", [128, pytest.param(256, marks=pytest.mark.drills)]
+)
 def test_both_programs_agree(
-    task: str, pictures: int, resolution: int, vlm: FastVLM, tmp_path: Path
+    task: str, images: int, resolution: int, vlm: FastVLM, tmp_path: Path
 ) -> None:
-    scenes = held_out_scenes(task, pictures)
-    told = list(answer_scenes(vlm, scenes, resolution))
+    scenes = held_out_scenes(task, images)
+    answers = list(answer_scenes(vlm, scenes, resolution))
     scores = evaluate(vlm, scenes, resolution)
 
-    assert export(scenes, tmp_path) == len(told)
+    assert export(scenes, tmp_path) == len(answers)
     exact = TASKS["exact"]
     questions = read_questions(exact, open_table(tmp_path, exact))
     run = Run(vlm=vlm, model="nano", options={"resolution": resolution})
@@ -43,7 +46,7 @@ def test_both_programs_agree(
     records = (tmp_path / "out" / RECORDS).read_text("utf-8").splitlines()
     ours = [json.loads(line) for line in records]
     assert sorted((r["prompt"], r["truth"], r["answer"]) for r in ours) == sorted(
-        (asked.text, asked.answer, answer) for asked, answer in told
+        (asked.text, asked.answer, answer) for asked, answer in answers
     )
     assert summary["right"] == task_accuracy(scores).right
     assert summary["questions"] == task_accuracy(scores).asked
@@ -57,7 +60,7 @@ def test_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.nano.export", "--task", "shapes"]
     command += ["--count", "3", "--out", str(tmp_path / "new")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("3 pictures, ")
+    assert done.stdout.startswith("3 images, ")
     assert len(list((tmp_path / "new").glob("*.png"))) == 3
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 1 and again.stderr.count("\n") == 1

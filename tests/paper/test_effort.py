@@ -1,5 +1,6 @@
 """How often a job is run."""
 
+import dataclasses
 import time
 
 import pytest
@@ -28,3 +29,13 @@ def test_the_least_of_the_runs_that_patience_allows(
     times: list[int] = []
     took = Effort(runs=5, patience=7.0).seconds(lambda: times.append(1))
     assert took == 1.0 and len(times) == 3
+
+
+def test_waiting_is_not_in_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds of work in nine of waiting, by clocks of ours."""
+    own, wall = iter([1.0, 3.0]), iter([10.0, 19.0])
+    monkeypatch.setattr(time, "process_time", lambda: next(own))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(wall))
+    once = Effort(runs=1, patience=1.0)
+    assert once.seconds(lambda: None) == 9.0
+    assert dataclasses.replace(once, own_time=True).seconds(lambda: None) == 2.0

@@ -11,6 +11,7 @@ from convert import convert_checkpoint
 from fastvlm_mlx import FastVLM, load
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.model.fastvlm import FastVLMModel
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.weights import load_model
 
 Array = NDArray[Any]
@@ -22,7 +23,7 @@ LOGIT_TOLERANCE = 1e-4
 def convert_and_load(source: Path, output: Path) -> FastVLMModel:
     """The whole way of a checkpoint, in float32."""
     convert_checkpoint(source, output)
-    return load_model(output, dtype="float32")
+    return load_model(output, load_config(output), dtype="float32")
 
 
 def convert_and_open(source: Path, output: Path) -> FastVLM:

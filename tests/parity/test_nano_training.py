@@ -1,6 +1,5 @@
 """The training of nano at a tiny size: what it learns from, and that it can stop."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,46 +9,34 @@ import pytest
 pytestmark = pytest.mark.parity
 torch = pytest.importorskip("torch")
 pytest.importorskip("easy_vqa")
-pytest.importorskip("benchmarks.nano.architecture")  # brings its torchvision stub
+pytest.importorskip("benchmarks.nano.train.model")  # brings its torchvision stub
 
 from tokenizers import Tokenizer  # noqa: E402
 
-from benchmarks.nano import trainer as training  # noqa: E402
-from benchmarks.nano.architecture import (  # noqa: E402
-    encode_and_watch,
-    encode_pictures,
+from benchmarks.nano.data.conversations import PromptEncoder  # noqa: E402
+from benchmarks.nano.data.easy_vqa import EASY  # noqa: E402
+from benchmarks.nano.data.mixture import RESOLUTIONS, draw_scene  # noqa: E402
+from benchmarks.nano.data.square import IGNORED, LABEL_COUNT  # noqa: E402
+from benchmarks.nano.data.tasks.scene import Question  # noqa: E402
+from benchmarks.nano.data.tokenizer import (  # noqa: E402
+    END,
+    IMAGE,
+    token_id,
+    train_tokenizer,
+)
+from benchmarks.nano.train import trainer as training  # noqa: E402
+from benchmarks.nano.train.__main__ import write_checkpoints  # noqa: E402
+from benchmarks.nano.train.checkpoint import load_pieces, save_pieces  # noqa: E402
+from benchmarks.nano.train.heads.dense_label import STAGES  # noqa: E402
+from benchmarks.nano.train.loader import make_batch  # noqa: E402
+from benchmarks.nano.train.losses import right_answers  # noqa: E402
+from benchmarks.nano.train.model import (  # noqa: E402
+    encode_images,
     read,
+    to_pixel_values,
 )
-from benchmarks.nano.cells import (  # noqa: E402
-    CELL_FEATURES,
-    STAGES,
-    CellHeads,
-    Cells,
-    cell_loss,
-    cells_to_name,
-)
-from benchmarks.nano.feed import make_batch  # noqa: E402
-from benchmarks.nano.labels import EMPTY, LABEL_COUNT, UNTOLD  # noqa: E402
-from benchmarks.nano.mixture import EASY, RESOLUTIONS, draw_scene  # noqa: E402
-from benchmarks.nano.options import Options  # noqa: E402
-from benchmarks.nano.pieces import load_pieces, save_pieces  # noqa: E402
-from benchmarks.nano.places import Places, place_loss, places  # noqa: E402
-from benchmarks.nano.portraits import NOTHING, TOLD, portrait_loss  # noqa: E402
-from benchmarks.nano.presets import PRESETS, Preset  # noqa: E402
-from benchmarks.nano.prompt import IGNORED, PromptEncoder  # noqa: E402
-from benchmarks.nano.spelling import (  # noqa: E402
-    LETTERS,
-    LONGEST,
-    SPELLED,
-    spelling_loss,
-)
-from benchmarks.nano.square import to_pixel_values  # noqa: E402
-from benchmarks.nano.tallies import COUNTED, MOST, tally_loss  # noqa: E402
-from benchmarks.nano.tasks.scene import Ask  # noqa: E402
-from benchmarks.nano.telling import Told, right_answers  # noqa: E402
-from benchmarks.nano.tokenizer import END, IMAGE, token_id, train_tokenizer  # noqa: E402
-from benchmarks.nano.train import write_checkpoints  # noqa: E402
-from benchmarks.nano.trainer import Trainer  # noqa: E402
+from benchmarks.nano.train.options import PRESETS, Options, Preset  # noqa: E402
+from benchmarks.nano.train.trainer import Trainer  # noqa: E402
 from convert import convert_checkpoint  # noqa: E402
 from fastvlm_mlx import load  # noqa: E402
 
@@ -77,7 +64,7 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Options:
         tmp_path,
         preset="tiny",
         resolution=64,
-        pictures=1,
+        images=1,
         naming_steps=1,
         workers=0,
         validate_every=2,
@@ -224,7 +211,7 @@ def test_a_run_goes_on_from_a_checkpoint(
     expected = first.model.state_dict()
     found = second.model.state_dict()
     assert all(torch.equal(found[name], each) for name, each in expected.items())
-    assert not second.heads.tallies.weight.any()
+    assert not second.heads["counting"].get_parameter("weight").any()
     changed(second)
     assert torch.equal(statistics(first), statistics(second))
 
@@ -243,13 +230,16 @@ def test_shared_rows_score_like_separate_ones(
     trainer = Trainer(options, tokenizer)
     model = trainer.model.eval()
     scene = draw_scene("text", "train", 0, 0)
-    asked = [Ask("what?", "yes", "a/b"), Ask("is there a red circle?", "no", "a/b")]
+    asked = [
+        Question("what?", "yes", "a/b"),
+        Question("is there a red circle?", "no", "a/b"),
+    ]
     together = make_batch([scene], [asked], 64, tokenizer)
     with torch.no_grad():
-        features = encode_pictures(model, to_pixel_values(together.pixels))
+        features = encode_images(model, to_pixel_values(together.pixels))[-1]
         alone = [make_batch([scene], [[each]], 64, tokenizer) for each in asked]
         found, *apart = [
-            read(model, features, batch.conversations)[-1][
+            read(model, features, batch.conversations).last[
                 batch.conversations.labels != IGNORED
             ]
             for batch in (together, *alone)
@@ -262,10 +252,10 @@ def test_reading_is_the_models_own_arithmetic(
 ) -> None:
     model = Trainer(options, tokenizer).model.eval()
     scene = draw_scene("text", "train", 0, 0)
-    batch = make_batch([scene], [[Ask("what?", "yes", "a/b")]], 64, tokenizer)
+    batch = make_batch([scene], [[Question("what?", "yes", "a/b")]], 64, tokenizer)
     with torch.no_grad():
-        features = encode_pictures(model, to_pixel_values(batch.pixels))
-        hidden = read(model, features, batch.conversations)[-1]
+        features = encode_images(model, to_pixel_values(batch.pixels))[-1]
+        hidden = read(model, features, batch.conversations).last
         expected = model(
             input_ids=batch.conversations.input_ids,
             pixel_values=to_pixel_values(batch.pixels),
@@ -275,7 +265,7 @@ def test_reading_is_the_models_own_arithmetic(
 
 def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
     encoder = PromptEncoder(tokenizer, image_tokens=4)
-    asked = [Ask("what?", "yes", "a/b"), Ask("what else?", "no", "a/b")]
+    asked = [Question("what?", "yes", "a/b"), Question("what else?", "no", "a/b")]
     row = encoder.batch([asked, []])
     assert row.input_ids.eq(token_id(tokenizer, IMAGE)).sum(dim=1).tolist() == [4, 4]
     ends = row.labels.eq(token_id(tokenizer, END)).sum(dim=1).tolist()
@@ -287,7 +277,7 @@ def test_a_row_holds_the_prompt_and_its_answers(tokenizer: Tokenizer) -> None:
 
 def test_a_question_follows_another(options: Options, tokenizer: Tokenizer) -> None:
     """The second turn is scored as the chat template has it; the third sees neither."""
-    asked = [Ask(f"what {it}?", it, "a/b") for it in ("yes", "no", "red")]
+    asked = [Question(f"what {it}?", it, "a/b") for it in ("yes", "no", "red")]
     encoder = PromptEncoder(tokenizer, image_tokens=1)
     row = encoder.batch([asked], follow_up=True)
     text = tokenizer.decode(row.input_ids[0].tolist(), skip_special_tokens=False)
@@ -298,16 +288,16 @@ def test_a_question_follows_another(options: Options, tokenizer: Tokenizer) -> N
     features = torch.randn(1, model.config.vision_config.hidden_size, 1, 1)
     (answered,) = torch.where(row.labels[0] != IGNORED)
     with torch.no_grad():
-        found = read(model, features, row)[-1][0, answered]
+        found = read(model, features, row).last[0, answered]
         third = encoder.batch([asked[2:]])
-        alone = read(model, features, third)[-1][0, third.labels[0] != IGNORED]
+        alone = read(model, features, third).last[0, third.labels[0] != IGNORED]
         last = int((row.segments[0] <= 2).sum())
         plain = replace(row, threads=torch.zeros_like(row.threads))
         plain = replace(
             plain, **{name: each[:, :last] for name, each in vars(plain).items()}
         )
         assert plain.position_ids[0].tolist() == list(range(last))
-        both = read(model, features, plain)[-1][0, plain.labels[0] != IGNORED]
+        both = read(model, features, plain).last[0, plain.labels[0] != IGNORED]
     torch.testing.assert_close(found, torch.cat([both, alone]))
 
 
@@ -315,7 +305,7 @@ def test_a_word_of_several_tokens_is_spelled_by_its_characters(
     tokenizer: Tokenizer,
 ) -> None:
     answer = "It says:\nyes hill 10."
-    row = PromptEncoder(tokenizer, 1).batch([[Ask("what?", answer, "a/b")]])
+    row = PromptEncoder(tokenizer, 1).batch([[Question("what?", answer, "a/b")]])
     ids = row.labels[row.labels.ne(IGNORED)].tolist()
     assert tokenizer.decode(ids) == answer
     tokens = [tokenizer.id_to_token(each) for each in ids]
@@ -325,40 +315,13 @@ def test_a_word_of_several_tokens_is_spelled_by_its_characters(
 
 
 def test_an_answer_is_right_as_a_whole(tokenizer: Tokenizer) -> None:
-    asked = [Ask("what?", "yes", "a/b"), Ask("what else?", "no", "a/b")]
+    asked = [Question("what?", "yes", "a/b"), Question("what else?", "no", "a/b")]
     row = PromptEncoder(tokenizer, 1).batch([asked])
     labels = row.labels[row.labels.ne(IGNORED)]
     tokens = torch.nn.functional.one_hot(labels, 320).float()
-    told = Told(tokens, *[torch.empty(0)] * 8)
-    assert right_answers(told, row) == [[True, True]]
+    assert right_answers(tokens, row) == [[True, True]]
     tokens[0] = tokens[0].roll(1)
-    assert right_answers(told, row) == [[False, True]]
-
-
-def test_the_order_of_the_cells() -> None:
-    """Cell (r, c) of place (y, x) is row 4 y + r, column 8 x + c of the picture."""
-    cells = Cells(2, 64)
-    features = torch.arange(2.0 * 3 * 5).view(1, 2, 3, 5)
-    found = cells(features)
-    assert found.shape == (1, 12, 40, CELL_FEATURES)
-    place = cells.divide(features[0, :, 2, 3]).view(4, 8, CELL_FEATURES)
-    torch.testing.assert_close(found[0, 8:12, 24:32], place)
-
-
-def test_cells_that_nobody_can_tell_are_not_named() -> None:
-    labels = torch.full((2, 4, 8), EMPTY)
-    labels[0, 0, 1], labels[1, 2, 3], labels[1, 2, 4] = UNTOLD, 5, LABEL_COUNT - 1
-    chosen = cells_to_name(labels)
-    found = labels.flatten()[chosen].tolist()
-    assert found[:2] == [5, LABEL_COUNT - 1]
-    assert found[2:] == [EMPTY] * 8  # 61 are empty
-
-
-def test_marks_and_empty_cells_weigh_the_same() -> None:
-    labels = torch.tensor([5, 6, 7, EMPTY])
-    uniform = torch.tensor(float(LABEL_COUNT)).log().item()
-    loss = cell_loss(torch.zeros(4, LABEL_COUNT), labels)
-    assert loss.item() == pytest.approx(2 * uniform, rel=1e-5)
+    assert right_answers(tokens, row) == [[False, True]]
 
 
 def test_stages_see_more_and_more_pixels(
@@ -366,18 +329,13 @@ def test_stages_see_more_and_more_pixels(
 ) -> None:
     trainer = Trainer(options, tokenizer)
     pixels = torch.zeros(1, 3, 128, 192)
-    features, early = encode_and_watch(trainer.model, pixels, STAGES.values())
-    assert [each.shape[2:] for each in early] == [(8, 12), (4, 6)]
-    assert features.shape == (1, 64, 2, 3)
-    named = trainer.heads.cells([*early, features], torch.tensor([0, 8 * 24 - 1]))
+    stages = encode_images(trainer.model, pixels, STAGES.values())
+    assert [each.shape[2:] for each in stages] == [(8, 12), (4, 6), (2, 3)]
+    assert stages[-1].shape[1] == 64
+    chosen = torch.tensor([0, 8 * 24 - 1])
+    named = trainer.heads["dense_label"](stages, chosen)
     assert list(named) == ["16", "32", "64"]
     assert {each.shape for each in named.values()} == {(2, LABEL_COUNT)}
-
-
-def test_the_heads_begin_at_the_mean_of_the_labels() -> None:
-    heads = CellHeads(TINY)
-    at_rest = heads.name(torch.zeros(CELL_FEATURES)).detach().softmax(-1)
-    assert at_rest[EMPTY].item() == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -389,75 +347,3 @@ def test_the_presets_suit_the_kernels(name: str) -> None:
     )
     for size in (preset.hidden, preset.feed_forward, preset.vocabulary):
         assert size % 64 == 0
-
-
-def test_a_visual_token_is_told_its_place() -> None:
-    """Of 16 tokens a side two share a row of eight; of two each stands for four."""
-    assert places(16, 2)[:, 0, 0].tolist() == [row // 2 for row in range(16)]
-    assert places(16, 2)[0, :, 1].tolist() == [2, 6]
-
-
-def test_places_are_learned_from_features_that_hold_them() -> None:
-    torch.manual_seed(0)
-    grid = places(8, 8).float().permute(2, 0, 1)[None]  # (1, 2, 8, 8)
-    head = Places(2)
-    optimizer = torch.optim.Adam(head.parameters(), lr=0.1)
-    losses = []
-    for _ in range(60):
-        loss = place_loss(head(grid))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_what_is_shown_and_what_is_absent_weigh_the_same() -> None:
-    """And the ends of the pictures as much as all their visual tokens."""
-    tallies = torch.zeros(2, 4, len(COUNTED), dtype=torch.int64)
-    tallies[0, -1, :3], tallies[1] = 2, IGNORED
-    even = torch.zeros(*tallies.shape, MOST + 1)
-    loss, right = tally_loss(even, tallies)
-    assert loss.item() == pytest.approx(4 * math.log(MOST + 1), rel=1e-5)
-    assert right == 0.0
-    even[0, -1, :2, 2] = 1.0
-    assert tally_loss(even, tallies)[1] == pytest.approx(2 / 3)
-    nothing = tally_loss(even, torch.full_like(tallies, IGNORED))
-    assert (nothing[0].item(), math.isnan(nothing[1])) == (0.0, True)
-
-
-def test_portraits_are_learned_where_they_are_told() -> None:
-    labels = torch.tensor([[[107, 8, IGNORED], [IGNORED] * 3]])
-    scores = torch.zeros(1, 2, sum(TOLD.values()))
-    first_ninth = TOLD["figures"]
-    scores[0, 0, 107], scores[0, 0, first_ninth] = 50.0, 50.0
-    loss, right = portrait_loss(scores, labels)
-    assert loss.item() == pytest.approx(50, rel=0.01)
-    assert (right["figures"], right["ninths"]) == (1.0, 0.0)
-    assert math.isnan(right["sizes"])
-    assert portrait_loss(scores, labels.fill_(IGNORED))[0].item() == 0.0
-
-
-def test_figures_and_tokens_without_one_weigh_the_same() -> None:
-    labels = torch.full((1, 3, len(TOLD)), IGNORED)
-    labels[0, :, 0] = torch.tensor([5, NOTHING, NOTHING])
-    loss, _ = portrait_loss(torch.zeros(1, 3, sum(TOLD.values())), labels)
-    assert loss.item() == pytest.approx(2 * math.log(TOLD["figures"]))
-
-
-def test_spelling_is_right_as_a_whole() -> None:
-    labels = torch.full((1, 3, 1 + SPELLED), IGNORED)
-    labels[0, 0], labels[0, 2] = 0, 2
-    numbers = torch.nn.functional.one_hot(labels[..., 0].clamp(0), LONGEST) * 50.0
-    letters = torch.nn.functional.one_hot(labels[..., 1:].clamp(0), LETTERS) * 50.0
-
-    def judged() -> Any:
-        return spelling_loss(torch.cat([numbers, letters.flatten(2)], -1), labels)
-
-    loss, right = judged()
-    assert loss.item() == pytest.approx(0, abs=1e-6)
-    assert right == 1.0
-    letters[0, 2, 3] = 0
-    assert judged()[1] == 0.5
-    labels.fill_(IGNORED)
-    assert judged()[0].item() == 0.0

@@ -54,7 +54,7 @@ def theirs(folder: Path, ids: list[int], pixels: mx.array) -> Any:
 
 def ours(folder: Path, ids: list[int], pixels: mx.array) -> Any:
     """The same of our runtime; the picture takes one id of the prompt."""
-    model = load_model(folder, dtype="float32")
+    model = load_model(folder, load_config(folder), dtype="float32")
     image = model.project(model.encode_image(pixels))
     place = ids.index(IMAGE_TOKEN)
     whole = [*ids[:place], *[0] * image.shape[1], *ids[place + 1 :]]

@@ -11,6 +11,7 @@ import fastvlm_mlx
 from fastvlm_mlx import FastVLM, weights
 from fastvlm_mlx.device.memory import host_memory, memory_size
 from fastvlm_mlx.errors import MemoryBudgetError, OptionError
+from fastvlm_mlx.model_folder import load_config
 from fastvlm_mlx.planning.budget import LIMIT_VARIABLE, memory_limit
 
 
@@ -78,5 +79,12 @@ def test_a_limit_decides_whether_weights_are_unpacked(tmp_path: Path) -> None:
     source = Path(__file__).parents[1] / "goldens" / "apple-train"
     recipe = convert.Recipe(4, 32)
     convert.convert_checkpoint(source, tmp_path / "model", recipe=recipe)
-    packed = weights.load_model(tmp_path / "model", limit=1000).weights_bytes
-    assert packed < weights.load_model(tmp_path / "model").weights_bytes
+    packed = weights.load_model(
+        tmp_path / "model", load_config(tmp_path / "model"), limit=1000
+    ).weights_bytes
+    assert (
+        packed
+        < weights.load_model(
+            tmp_path / "model", load_config(tmp_path / "model")
+        ).weights_bytes
+    )

@@ -3,24 +3,43 @@
 import pytest
 
 from fastvlm_mlx.config import FASTVITHD
-from fastvlm_mlx.planning.cost import PEAKS, encode_flops, least_time, prefill_flops
+from fastvlm_mlx.planning.cost import (
+    PEAKS,
+    encode_cost,
+    language_cost,
+    least_time,
+)
 from fastvlm_mlx.planning.geometry import published_config
 
 
 def test_an_encode_of_fastvithd_at_1024() -> None:
     """243 G multiply-adds, by counting hooks on timm's fused network."""
-    assert encode_flops(FASTVITHD, (1024, 1024)) == pytest.approx(487e9, rel=0.01)
+    assert encode_cost(FASTVITHD, (1024, 1024)).flops == pytest.approx(487e9, rel=0.01)
 
 
 def test_four_times_the_pixels_are_four_times_the_work_and_more() -> None:
-    small, large = (encode_flops(FASTVITHD, (side, side)) for side in (512, 1024))
+    small, large = (encode_cost(FASTVITHD, (side, side)).flops for side in (512, 1024))
     assert 4 < large / small < 4.2  # attention grows faster
 
 
 def test_a_prefill_of_the_smallest_model() -> None:
     """Twice the 358 M weights of its layers for each position, and attention."""
-    flops = prefill_flops(published_config("0.5b").text_config, 276)
+    config = published_config("0.5b").text_config
+    flops = language_cost(config, 276, 276, causal=True).flops
     assert flops == pytest.approx(2 * 357.8e6 * 276, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("positions", "causal", "written"),
+    [(280, 102.0e9, 103.7e9), (1024, 389e9, 412e9), (7290, 3752e9, 4894e9)],
+)
+def test_masked_scores_count_where_a_kernel_computes_them(
+    positions: int, causal: float, written: float
+) -> None:
+    config = published_config("0.5b").text_config
+    for masked, expected in ((True, causal), (False, written)):
+        cost = language_cost(config, positions, positions, causal=masked)
+        assert cost.multiply_adds == pytest.approx(expected, rel=0.01)
 
 
 def test_the_slower_of_arithmetic_and_memory_decides() -> None:

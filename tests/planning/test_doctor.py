@@ -21,6 +21,7 @@ MAC = Facts(
     usable=48 << 30,
     openblas=None,
     compiler=None,
+    kernels=False,
     rosetta=False,
 )
 LINUX = replace(
@@ -41,6 +42,12 @@ def test_a_mac_in_order_gets_no_advice() -> None:
 def test_a_linux_machine_in_order_is_told_that_it_has_no_gpu() -> None:
     (only,) = advise(LINUX, 1e11)
     assert "no GPU" in only and "--resolution" in only
+
+
+def test_a_blas_that_is_fast_needs_no_name() -> None:
+    """MLX built with a BLAS inside shows none, and lacks nothing."""
+    (only,) = advise(replace(LINUX, openblas=None), 1e11)
+    assert "no GPU" in only
 
 
 @pytest.mark.parametrize(

@@ -181,19 +181,14 @@ def check_mix(vlm: FastVLM, mix: list[Asked]) -> None:
     )
 
 
-@settings(max_examples=15)
-@given(mix=mixes)
-def test_any_mix_answers_as_each_alone(shared: FastVLM, mix: list[Asked]) -> None:
-    check_mix(shared, mix)
+@pytest.mark.parametrize("count", [15, pytest.param(200, marks=pytest.mark.drills)])
+def test_any_mix_answers_as_each_alone(shared: FastVLM, count: int) -> None:
+    @settings(max_examples=count)
+    @given(mix=mixes)
+    def answers_as_each_alone(mix: list[Asked]) -> None:
+        check_mix(shared, mix)
 
-
-@pytest.mark.drills
-@settings(max_examples=200)
-@given(mix=mixes)
-def test_two_hundred_mixes_answer_as_each_alone(
-    shared: FastVLM, mix: list[Asked]
-) -> None:
-    check_mix(shared, mix)
+    answers_as_each_alone()
 
 
 # --- by hand, one turn at a time --------------------------------------------------

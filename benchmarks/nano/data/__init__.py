@@ -1,0 +1,1 @@
+"""What nano learns from: drawn scenes, easy-vqa, and their tokens. No torch model."""
