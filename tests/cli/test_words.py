@@ -12,6 +12,8 @@ import pytest
 
 import fastvlm_mlx
 from fastvlm_mlx import cli
+from fastvlm_mlx.cli.typed_images import looks_like_image
+from fastvlm_mlx.images.formats import SUFFIXES
 from fastvlm_mlx.resolve import published_model, resolve
 
 DEMO = Path(__file__).parents[2] / "docs" / "pictures" / "demo.png"
@@ -105,6 +107,11 @@ def test_what_is_refused_in_one_line(
     assert out == "" and message in err
     assert err.startswith("fastvlm-mlx: ")
     assert err.count("\n") == 1 and len(err) < 300
+
+
+def test_the_names_of_images() -> None:
+    for suffix in SUFFIXES:
+        assert looks_like_image(f"missing{suffix}"), suffix
 
 
 # --- help -------------------------------------------------------------------------
