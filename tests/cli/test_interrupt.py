@@ -51,7 +51,7 @@ sys.addaudithook(stop)
     "module",
     [
         *("fastvlm_mlx.cli.command", "argparse", "fastvlm_mlx.cli.generate"),
-        *("numpy", "PIL.Image", "PIL.PngImagePlugin", "mlx.core"),
+        *("numpy", "PIL.Image", "fastvlm_mlx.images.decode", "mlx.core"),
         *("tokenizers", "jinja2", "fastvlm_mlx.fastvlm"),
     ],
 )

@@ -94,7 +94,11 @@ def test_an_image_of_a_file_elsewhere(here: Path) -> None:
     Path("sub/in.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert run("batch", "sub/in.jsonl", "out.jsonl", "--batch-size", "1") == 0
     found = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
-    assert [line["text"] for line in found] == ["blue", "red", "blue"]
+    assert {line["id"]: line["text"] for line in found} == {
+        1: "blue",
+        2: "red",
+        3: "blue",
+    }
 
 
 @pytest.mark.parametrize("folder", ["~", "./~"])
