@@ -19,8 +19,8 @@ from .atomic_file import Lock, lock
 from .errors import JobError, WriteError, quoted, shortened
 from .request import Outcome
 
-_LONGEST_ERROR = 600
-"""Characters of an error that a line of answers repeats."""
+LONGEST_ERROR = 600
+"""Characters of an error that a line of answers or a message repeats."""
 
 _NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems say that cannot wait for their disk."""
@@ -192,7 +192,7 @@ def _answer(line: JobLine, outcome: Outcome) -> dict[str, Any]:
     known = {"id": line.id, "request": line.digest}
     result = outcome.result
     if result is None:
-        why = shortened(str(outcome.error), _LONGEST_ERROR)
+        why = shortened(str(outcome.error), LONGEST_ERROR)
         return {**known, "error": why, "error_type": type(outcome.error).__name__}
     return {
         **known,

@@ -7,7 +7,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +24,6 @@ from .timings import Progress, unreported
 _MOST_COMPLAINTS = 5
 
 _LONGEST_COMPLAINT = 300
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", re.IGNORECASE)
-"""What is no path, though a file's images may be it."""
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def test_pictures_by_folder_name_and_pattern(
 
 
 def test_no_pictures(folder: Path) -> None:
-    with pytest.raises(JobError, match="holds no picture"):
+    with pytest.raises(JobError, match="holds no image"):
         tasks_from_pictures([str(folder / "*.gif")], {"prompt": "a"}, "model")
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ..jobs import JobReport
 
 _JSONL = (".jsonl", ".ndjson")
-_MOST_NAMED = 10
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -82,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     tasks = _tasks(arguments, model)
     others = _left_out(arguments)
     if others and not arguments.quiet:
-        say(_named(others))
+        say(_left_out_line(others))
     began = time.perf_counter()
     report = run_job(
         lambda: _load(arguments, model),
@@ -147,11 +146,9 @@ def _left_out(arguments: argparse.Namespace) -> list[str]:
     ]
 
 
-def _named(others: list[str]) -> str:
-    shown = ", ".join(shortened(each) for each in others[:_MOST_NAMED])
-    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+def _left_out_line(others: list[str]) -> str:
     files = "1 file" if len(others) == 1 else f"{len(others)} files"
-    return f"{files} left out: {shown}{more}"
+    return f"{files} left out: {named(others)}"
 
 
 def _defaults(arguments: argparse.Namespace) -> dict[str, Any]:

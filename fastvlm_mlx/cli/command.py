@@ -59,8 +59,6 @@ def run(argv: Sequence[str] | None) -> int:
     """
     open_streams()
     interrupts.note = "stopped"
-    if argv is None:  # the process is ours alone
-        kernel_cache.keep()
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         show_log(arguments.quiet)

@@ -83,7 +83,10 @@ def _bash(verbs: dict[str, Parser]) -> Iterator[str]:
     yield '    COMPREPLY=($(compgen -W "$choices" -- "$word"))'
     yield '    if [ -z "$choices" ] || [ "$COMP_CWORD" = 1 ]; then'
     yield "        compopt -o filenames 2>/dev/null"
-    yield '        COMPREPLY+=($(compgen -f -- "$word"))'
+    yield "        local name  # bash 3.2, which macOS has, knows no mapfile"
+    yield "        while IFS= read -r name; do"
+    yield '            COMPREPLY+=("$name")'
+    yield '        done < <(compgen -f -- "$word")'
     yield "    fi"
     yield "}"
     yield "complete -F _fastvlm_mlx fastvlm-mlx"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import JobError
+from ..errors import JobError, quoted
 from .arguments import (
     GOES_ON,
     Verbs,
@@ -136,7 +136,9 @@ def _questions(arguments: argparse.Namespace, task: "Task") -> "Questions":
     from ..evaluate.source import open_table
 
     if arguments.limit is not None and arguments.limit < 1:
-        raise JobError(f"limit is {arguments.limit}; expected a number of questions.")
+        raise JobError(
+            f"limit is {quoted(arguments.limit)}; expected a number of questions."
+        )
     if arguments.data is None and task.name == _INSIDE:
         rows = easy_vqa_rows(arguments.split or task.split)
         return read_questions(task, rows, limit=arguments.limit)

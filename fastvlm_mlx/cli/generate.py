@@ -133,9 +133,7 @@ def _opened_ahead(
     with contextlib.suppress(FastVLMError):  # said when the image is opened
         for place, image in enumerate(images):
             sources[place] = read_file(image) or image
-            upright_size(
-                sources[place]
-            )  # imports what its format needs, in this thread
+            upright_size(sources[place])  # imports what its format needs
     return [*open_ahead(sources, frame, options.exact_pixels)]
 
 

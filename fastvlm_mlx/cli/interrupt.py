@@ -2,8 +2,8 @@
 
 Python raises KeyboardInterrupt in the main thread, between two of its own operations.
 That is too late while a library computes in C, and it is lost where a library catches
-everything or leaves a lock of an import held. So a thread hears of the signal as well,
-through `signal.set_wakeup_fd`, and ends the process if the main thread has not.
+everything. So a thread hears of the signal as well, through `signal.set_wakeup_fd`, and
+ends the process if the main thread has not. During an import it is not raised at all.
 """
 
 import contextlib
@@ -97,6 +97,9 @@ class Interrupts:
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         self.happened = True
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        if _is_importing(frame):
+            self.say()
+            self.end()
         raise KeyboardInterrupt
 
     def _wait(self, heard: int) -> None:
@@ -110,6 +113,17 @@ class Interrupts:
         """A KeyboardInterrupt that no code could pass on needs no traceback."""
         if not self.happened:
             sys.__unraisablehook__(found)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: nothing is lost, and libraries that are
+    interrupted then abort the process (nanobind, under MLX) or make it another error.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 interrupts = Interrupts()

@@ -12,7 +12,8 @@ from .terminal import BAD_INPUT, answer, remark
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*(?==|$)")
 """A word that is meant as an option: `--max-tokens`, `--image=a.png`, `-image`."""
 
-_QUOTED = re.compile(r"'([^']{81,})'")
+_LONG = re.compile(r"(?<=')[^']{81,}(?=')|\S{81,}")
+"""What a message repeats of the words typed, in quotes or not."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with one line; argparse's own would show the usage as well."""
-        message = _QUOTED.sub(lambda found: f"'{shortened(found[1])}'", message)
+        message = _LONG.sub(lambda found: shortened(found[0]), message)
         remark(f"{self.prog}: error: {message}")
         self.exit(BAD_INPUT)
 

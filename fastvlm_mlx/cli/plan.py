@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError, OptionError
+from ..errors import ConfigError, OptionError, quoted
 from .arguments import Verbs, add_everywhere, add_limit
 from .terminal import answer, answer_json
 
@@ -19,11 +19,14 @@ MACS = (8, 16, 24, 32, 64)
 _HALF = 2
 """Bytes of a bfloat16 or float16, in which Macs compute."""
 
+LARGEST = 10**12
+"""Positions or images; more than any machine will see, and still a number to print."""
+
 _COLUMNS = ("weights", "KV cache", "encoder", "prompt", "peak")
 
 
 def add_parser(verbs: Verbs) -> None:
-    """Tell the command of this verb."""
+    """Add this verb to the command."""
     parser = verbs.add_parser(
         "plan",
         help="say how much memory a model takes, and on which Macs it fits",
@@ -98,8 +101,10 @@ def _work(arguments: argparse.Namespace, config: "FastVLMConfig") -> "Work":
         raise OptionError(str(error)) from None
     positions = usual.positions if arguments.context is None else arguments.context
     for name, value in {"context": positions, "batch": arguments.batch}.items():
-        if value < 1:
-            raise OptionError(f"--{name} is {value}; expected at least 1.")
+        if not 1 <= value <= LARGEST:
+            raise OptionError(
+                f"--{name} is {quoted(value)}; expected from 1 to {LARGEST:.0e}."
+            )
     return replace(usual, positions=positions, batch=arguments.batch)
 
 
@@ -142,7 +147,12 @@ def _headings() -> str:
 
 
 def _cells(plan: "MemoryPlan") -> str:
-    return "".join(f"{each / 1e6:10.0f}" for each in _parts(plan))
+    return "".join(f"{_megabytes(each):>10}" for each in _parts(plan))
+
+
+def _megabytes(size: int) -> str:
+    """Whole megabytes, in a column's width whatever the size is."""
+    return f"{size / 1e6:.0f}" if size < 10**14 else f"{size / 1e6:.1e}"
 
 
 def _parts(plan: "MemoryPlan") -> tuple[int, ...]:

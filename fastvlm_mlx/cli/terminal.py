@@ -20,6 +20,9 @@ OK, FAILURE, BAD_INPUT = 0, 1, 2
 
 _MOST_NAMED = 10
 
+_LONGEST_MESSAGE = 1000
+"""Characters; the longest of ours has 500."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -170,9 +173,12 @@ def _line_editor() -> Callable[[], str]:
 
 
 def remark(text: str) -> None:
-    """Something about the answer. That nobody can read it is no reason to stop."""
+    """Something about the answer. That nobody can read it is no reason to stop.
+
+    It may repeat a file's name, and that may hold what a terminal would obey.
+    """
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(_CONTROL.sub("\ufffd", text), file=sys.stderr, flush=True)
 
 
 def say(message: str, code: int = OK) -> int:
@@ -190,10 +196,9 @@ def flush() -> None:
 def report(error: Exception) -> int:
     """Say what went wrong in one line; returns the exit code."""
     if isinstance(error, FastVLMError):
-        return say(
-            str(error),
-            FAILURE if isinstance(error, HubError | WriteError) else BAD_INPUT,
-        )
+        is_failure = isinstance(error, HubError | WriteError)
+        code = FAILURE if is_failure else BAD_INPUT
+        return say(shortened(error, _LONGEST_MESSAGE), code)
     return say(f"{_foreseen(error)} (--debug shows where)", FAILURE)
 
 
@@ -204,7 +209,7 @@ def _foreseen(error: Exception) -> str:
         return f"The disk is full: there is no room left{where}."
     if isinstance(error, MemoryError):
         return "There is too little memory for this."
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {shortened(error, _LONGEST_MESSAGE)}"
 
 
 def reader_left() -> int:

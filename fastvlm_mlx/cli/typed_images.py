@@ -17,10 +17,12 @@ _SHELL_WORD = re.compile(r"""\s*((?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|[^\s\\'"])+)""
 _ESCAPED = re.compile(r"""\\(.)|'([^']*)'|"((?:\\.|[^"\\])*)\"""")
 
 _NAME = re.compile(
-    r"\.(avif|bmp|dib|gif|hei[cf]|ico|j2k|jp2|jpe?g|mpo|p[bgp]m|png|tga|tiff?|webp)$",
+    r"\.(apng|avifs?|bmp|bw|cur|dib|gif|hei[cf]s?|hif|icb|ico|j2[ck]|jfif|jp2|jp[cfx]"
+    r"|jpe?g?|mpo|p[bgnp]m|pcx|png|qoi|rgba?|sgi|tga|tiff?|vda|vst|webp)$",
     re.IGNORECASE,
 )
-"""What the names of image files end with: a file that is missing is known by it."""
+"""What the names of image files end with, as in images/formats, which takes a while to
+import: a file that is missing is known by it."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://|data:", re.IGNORECASE)
 

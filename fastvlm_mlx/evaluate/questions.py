@@ -1,5 +1,6 @@
 """A table as a task's questions: checked, and with their pictures still on disk."""
 
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -107,7 +108,7 @@ def read_questions(
         for place, row in table.rows(_text_columns(table))
         if (question := _question(task, table, place, row, own)) is not None
     )
-    listed = list(islice(asked, limit))
+    listed = list(islice(asked, None if limit is None else min(limit, sys.maxsize)))
     if not listed:
         raise JobError(f"{table.name} holds no question of task {task.name}.")
     whole = limit is None or next(asked, None) is None

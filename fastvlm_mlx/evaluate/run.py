@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..answer_file import AnswerFile, JobLine
+from ..answer_file import LONGEST_ERROR, AnswerFile, JobLine
 from ..atomic_file import write_text
-from ..errors import FastVLMError, JobError, PromptError, WriteError
+from ..errors import FastVLMError, JobError, PromptError, WriteError, shortened
 from ..fastvlm import FastVLM
 from ..options import Auto, GenerationOptions
 from ..request import Outcome, Request
@@ -140,9 +140,10 @@ def _unfair(outcome: Outcome, where: str) -> FastVLMError | None:
     error = outcome.error
     if error is None or isinstance(error, PromptError):
         return None
+    why = shortened(error, LONGEST_ERROR)
     if isinstance(error, FastVLMError):
-        return type(error)(f"{where}: {error}")
-    return FastVLMError(f"{where}: {type(error).__name__}: {error}")
+        return type(error)(f"{where}: {why}")
+    return FastVLMError(f"{where}: {type(error).__name__}: {why}")
 
 
 def _lines(run: Run, questions: Questions) -> dict[int, JobLine]:

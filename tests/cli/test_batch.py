@@ -144,7 +144,7 @@ def test_pictures_and_one_question(
         (["in.jsonl", "disc.png"], [], "came with other inputs"),
         (["disc.png"], [], "expected --prompt"),
         (["none.jsonl"], [], "No such file"),
-        (["*.gif"], ["--prompt", "a"], "holds no picture"),
+        (["*.gif"], ["--prompt", "a"], "holds no image"),
         (["out.jsonl"], [], "is input and output"),
     ],
 )

@@ -198,10 +198,12 @@ def ask(person: Terminal, line: str) -> str:
     return person.read_until("> ")
 
 
-def test_a_damaged_image_does_not_stay(person: Terminal) -> None:
+def test_an_image_that_is_refused_does_not_stay(person: Terminal, folder: Path) -> None:
+    assert "cut.png is damaged or cut off" in ask(person, "/image cut.png")
     assert ask(person, "/image my pic.png") == "> "
-    assert ask(person, "/image cut.png") == "> "  # its header is right
-    assert "cut.png is damaged or cut off" in ask(person, COLOUR)
+    assert ask(person, "/image it's.png") == "> "
+    (folder / "it's.png").unlink()
+    assert "it's.png does not exist" in ask(person, COLOUR)
     assert ask(person, COLOUR) == "red\r\n> "  # the good one stayed
     assert "is a folder" in ask(person, "/image .")
     assert ask(person, "what shape is in the image?") == "circle\r\n> "

@@ -51,7 +51,7 @@ sys.addaudithook(stop)
     "module",
     [
         *("fastvlm_mlx.cli.command", "argparse", "fastvlm_mlx.cli.generate"),
-        *("numpy", "PIL.Image", "PIL.PngImagePlugin", "mlx.core"),
+        *("numpy", "PIL.Image", "fastvlm_mlx.images.decode", "mlx.core"),
         *("tokenizers", "jinja2", "fastvlm_mlx.fastvlm"),
     ],
 )
@@ -128,6 +128,22 @@ def test_a_second_time() -> None:
     assert ended(code, *GENERATE) == (130, STOPPED)
 
 
+IN_NANOBIND = """
+import enum, os, signal
+replaced = enum.EnumType.__setattr__
+def setattr(self, name, value):  # as nanobind calls it while mlx.core is imported
+    if self.__name__ == "DeviceType":
+        os.kill(os.getpid(), signal.SIGINT)
+    replaced(self, name, value)
+enum.EnumType.__setattr__ = setattr
+"""
+
+
+def test_while_a_library_in_c_is_imported() -> None:
+    """It would abort: nanobind knows no other answer to an exception there."""
+    assert ended(IN_NANOBIND, *GENERATE) == (130, STOPPED)
+
+
 @pytest.mark.parametrize("moment", [0.25 * step for step in range(1, 8)])
 def test_at_any_moment(moment: float) -> None:
     """Before the command's own first line Python prints a traceback, so it waits."""
@@ -175,3 +191,36 @@ def test_a_program_that_calls_the_command_keeps_its_own_handler() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+MOMENTS = [0.05 * step for step in range(40)]
+
+
+@pytest.mark.drills
+@pytest.mark.parametrize("verb", ["generate", "chat", "batch", "convert"])
+def test_forty_moments(
+    verb: str, tmp_path: Path, golden_source: Callable[[str], Path]
+) -> None:
+    """From the command's first line to two seconds later; -s shows the slowest end."""
+    words = {
+        "generate": GENERATE,
+        "chat": ["chat", "--quiet", DEMO],
+        "batch": ["batch", "--quiet", "--prompt", "x", DEMO],
+        "convert": ["convert", "--quiet", str(golden_source("apple-train"))],
+    }[verb]
+    slowest = 0.0
+    for number, moment in enumerate(MOMENTS):
+        out = [str(tmp_path / str(number))] if verb in ("batch", "convert") else []
+        code = "import fastvlm_mlx.cli, os; os.write(1, b'begun')"
+        process = start(code, *words, *out, handler=signal.default_int_handler)
+        assert process.stdout is not None
+        assert os.read(process.stdout.fileno(), 5) == b"begun"
+        time.sleep(moment)
+        pressed = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
+        slowest = max(slowest, time.monotonic() - pressed)
+        stopped = b"fastvlm-mlx: stopped" in err and err.count(b"\n") == 1
+        ended = process.returncode in (0, -signal.SIGINT) and not err
+        assert stopped and process.returncode == 130 or ended, (moment, err)
+    print(f"{verb}: {len(MOMENTS)} moments, ended after {slowest:.2f} s at most")

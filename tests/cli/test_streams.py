@@ -151,6 +151,12 @@ def test_a_reader_that_left(words: list[str]) -> None:
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
+def test_the_name_of_a_file_is_not_obeyed_by_a_terminal(capsys: Captured) -> None:
+    assert cli.main(["generate", "--image", "\x1b[2J\x07.png", "--prompt", "x"]) == 2
+    assert "\x1b" not in (err := capsys.readouterr().err)
+    assert "\ufffd[2J\ufffd.png does not exist" in err
+
+
 # --- a byte order mark ------------------------------------------------------------
 
 
