@@ -24,7 +24,7 @@ def read(data: bytes) -> Header:
     them (6.5.10 and A.2.1).
     """
     for item in isobmff.items(data):
-        if item.kind == b"hvc1" and isobmff.holds_zeros(data, item):
+        if item.kind == b"hvc1" and isobmff.has_hole(data, item):
             raise Damaged("a part of its pixels is missing")
     image = _opened(_without_metadata(data))
     return Header(image.size, lambda: _decoded(image))

@@ -148,10 +148,14 @@ def ends_in_zeros(data: bytes, item: Item) -> bool:
     )
 
 
-def holds_zeros(data: bytes, item: Item) -> bool:
-    """Whether there is a row of zeros anywhere in an item.
+def has_hole(data: bytes, item: Item) -> bool:
+    """Whether there are zeros in an item of HEVC where it has none.
 
-    HEVC has none: a third zero is kept apart by a 3 (ITU-T H.265, 7.4.2.3).
+    A third zero in a row is kept apart by a 3, and no unit ends in a zero (ITU-T
+    H.265, 7.4.2); what is left are the lengths of units.
     """
     zeros = bytes(_SUSPICIOUS_ZEROS)
-    return any(data.find(zeros, start, end) >= 0 for start, end in item.extents)
+    return any(
+        data.find(zeros, start, end) >= 0 or data[end - 1 : end] == b"\0"
+        for start, end in item.extents
+    )

@@ -114,6 +114,11 @@ def _check_parts(data: bytes, found: Directory) -> None:
         # some files count rows that the last strip does not have
         need = _raw_bytes(found, len(parts))
         parts = [(o, o + n) for (o, _), n in zip(parts, need, strict=True)]
+    tables = (
+        found.fields[tags.JPEG_TABLES].data if tags.JPEG_TABLES in found.fields else b""
+    )
+    if tables and not tables.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise Damaged("the tables of its pixels are missing")
     for start, end in parts:
         if start < 8 or start >= len(data) or end > len(data):
             raise Damaged("a part of its pixels is missing")

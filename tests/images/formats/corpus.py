@@ -22,6 +22,8 @@ _CLEAR.putalpha(Image.linear_gradient("L").resize(IMAGE.size))
 _BITS = IMAGE.convert("1")
 _PALETTE = IMAGE.convert("P", palette=Image.Palette.ADAPTIVE)
 
+_NUMBERS = [b"%d" % value for value in _PIXELS.ravel()[:-1]]
+
 FILM = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\xff\xd9\xff\xd8\xff\0" * 99
 """What some phones append to a photo: the seconds around it."""
 
@@ -33,10 +35,6 @@ def _exif_with_thumbnail() -> bytes:
     exif.get_ifd(ExifTags.IFD.IFD1)
     tiff_data = exif.tobytes().removeprefix(b"Exif\0\0")
     return b"Exif\0\0" + tiff_data + thumbnail
-
-
-def _avi(**options: object) -> bytes:
-    return encoded(IMAGE, "AVIF", **options)
 
 
 def _cursor() -> bytes:
@@ -72,7 +70,7 @@ FILES: dict[str, bytes] = {
     "JPEG, arithmetic": (Path(__file__).parent / "arithmetic.jpg").read_bytes(),
     "MPO": encoded(IMAGE, "MPO", save_all=True, append_images=[_OTHER]),
     "motion photo": encoded(IMAGE, "JPEG") + FILM,
-    "WebP": encoded(IMAGE, "WEBP"),
+    "WebP": encoded(smooth(200, 150), "WEBP", quality=98),
     "WebP, lossless": encoded(IMAGE, "WEBP", lossless=True),
     "WebP, transparent": encoded(_CLEAR, "WEBP", exif=oriented(1)),
     "WebP, animated": encoded(IMAGE, "WEBP", save_all=True, append_images=[_OTHER]),
@@ -104,7 +102,7 @@ FILES: dict[str, bytes] = {
     "PPM": encoded(IMAGE, "PPM"),
     "PGM of 16 bits": encoded(Image.fromarray(_GREY.astype(np.int32) * 257), "PPM"),
     "PBM": encoded(_BITS, "PPM"),
-    "PPM as text": b"P3\n64 48\n255\n" + b" ".join(b"%d" % v for v in _PIXELS.ravel()),
+    "PPM as text": b"P3\n64 48\n255\n" + b" ".join(_NUMBERS) + b" 7\n",
     "TGA": encoded(IMAGE, "TGA"),
     "TGA, packed": encoded(IMAGE, "TGA", compression="tga_rle"),
     "TGA with a palette": encoded(_PALETTE, "TGA"),
@@ -119,7 +117,12 @@ FILES: dict[str, bytes] = {
 
 LAX = {"TGA", "TGA, packed", "TGA with a palette", "motion photo", "MPO"}
 """Files that end in something else than the image, which may be missing."""
-LAX |= {"TIFF, group 3", "TIFF, group 4"}  # fill bits
+LAX |= {
+    "TIFF, group 3",
+    "TIFF, group 4",
+    "BigTIFF",
+    "PPM as text",
+}  # of which bits are no pixels
 
 NO_CHECKSUM = {
     *(name for name in FILES if name.split()[0] in ("BMP", "DIB", "PPM", "PGM", "PBM")),

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import subprocess
 import threading
 import warnings
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fastvlm_mlx.errors import ImageError
 from fastvlm_mlx.images.decode import open_image, upright_size
@@ -170,18 +171,34 @@ def test_the_callers_warnings_are_left_alone(name: str) -> None:
     assert warnings.filters == before
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
-def test_damaged_metadata_raises_no_warning(format: str) -> None:
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_damaged_exif_raises_no_warning(format: str) -> None:
     """Warnings are errors in these tests; Pillow's parser of EXIF has many."""
-    exif = b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01\3\0\1\0\0\0\1\0\0\0\x1a\1\5"
-    options: dict[str, Any] = {"exif": exif}
-    if format == "TIFF":  # 9 strips of text where one number belongs
-        options = {"tiffinfo": {282: 1.5, 700: b"<x:xmp" * 9}}
-    data = encoded(noise(16, 8), format, **options)
-    if format == "TIFF":
-        at = data.index(b"\x1a\1\5\0")
-        data = data[: at + 4] + b"\xff\xff\xff\x7f" + data[at + 8 :]
-    assert open_image(data).size == (16, 8)
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01\3\0\1\0\0\0\6\0\0\0\x1a\1\5"
+    data = encoded(noise(16, 8), format, exif=exif)
+    assert open_image(data).size == (8, 16)
+
+
+def test_damaged_exif_of_avif_raises_no_warning() -> None:
+    exif = oriented(6)
+    exif[ExifTags.Base.Software] = "somebody"
+    data = encoded(noise(16, 8), "AVIF", exif=exif)
+    at = data.index(b"MM\0*")
+    assert open_image(data[: at + 8] + b"\xff" * 4 + data[at + 12 :]).size == (8, 16)
+
+
+@pytest.mark.parametrize("tag", [257, 259, 282, 305])
+def test_damaged_fields_of_tiff_raise_no_warning(tag: int) -> None:
+    """Too many values, and values beyond the file."""
+    data = encoded(noise(16, 8), "TIFF", software="somebody", dpi=(72, 72))
+    at = data.index(struct.pack("<H", tag), 8)
+    many = (
+        data[: at + 4] + struct.pack("<L", 0x7FFF if tag > 270 else 2) + data[at + 8 :]
+    )
+    try:
+        assert open_image(many).size == (16, 8)
+    except ImageError:
+        assert tag < 270
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "GIF", "WEBP", "BMP", "JPEG"])
@@ -208,7 +225,7 @@ def test_images_are_turned_upright_once(number: int, format: str) -> None:
     assert upright_size(data) == expected.shape[:2]
     assert upright_size(Image.open(io.BytesIO(data))) == expected.shape[:2]
     off = np.abs(pixels(data).astype(int) - expected)
-    assert off.max() <= (0 if format in ("PNG", "TIFF", "WEBP") else 40)
+    assert off.mean() <= (0 if format in ("PNG", "TIFF", "WEBP") else 5)
     of_pillow = open_image(Image.open(io.BytesIO(data)))
     assert np.array_equal(np.asarray(of_pillow), pixels(data))
 
