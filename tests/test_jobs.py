@@ -18,8 +18,10 @@ import pytest
 from fastvlm_mlx import FastVLM, FastVLMError
 from fastvlm_mlx.answer_file import AnswerFile, JobLine
 from fastvlm_mlx.errors import JobError, WriteError
+from fastvlm_mlx.images.formats import SUFFIXES
 from fastvlm_mlx.jobs import (
     JobReport,
+    left_out,
     run_job,
     tasks_from_jsonl,
     tasks_from_pictures,
@@ -91,6 +93,22 @@ def test_a_line_is_a_request(tmp_path: Path) -> None:
     assert tasks[2].arguments["prompt"] == "Hm?"
 
 
+def test_images_in_a_line_are_paths_from_its_folder_or_urls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    images = ["~/a.png", "./~/a.png", "data:image/png;base64,A//B", "https://a.b/c.png"]
+    path = write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "images": images}])
+    expected = ["/home/me/a.png", f"{tmp_path}/~/a.png", *images[2:]]
+    assert tasks_of(path)[0].arguments["images"] == expected
+    monkeypatch.chdir(tmp_path)
+    assert tasks_of(Path("in.jsonl"))[0].arguments["images"] == [
+        "/home/me/a.png",
+        "./~/a.png",
+        *images[2:],
+    ]
+
+
 def test_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n{"prompt": "b"}')
@@ -109,6 +127,9 @@ def test_a_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
         ({"prompt": 3}, "line 2: prompt is int"),
         ({"prompt": "a", "images": 3}, "line 2: images is 3"),
         ({"prompt": "a", "images": [3]}, r"line 2: images is \[3\]"),
+        ({"prompt": "a", "images": None}, "line 2: images is None; .* no images for"),
+        ({"prompt": "a", "images": ""}, r"line 2: images is \[''\]"),
+        ({"prompt": "a", "images": ["a.png", None]}, "line 2: images is .*None"),
         ({"prompt": "a", "id": 1.5}, "line 2: id is 1.5"),
         ({"prompt": "a", "id": True}, "line 2: id is True"),
         ({"prompt": "a", "id": "same"}, "line 2: the id 'same' is that of line 1"),
@@ -169,6 +190,43 @@ def test_pictures_by_folder_name_and_pattern(
     assert [task.arguments["images"] for task in tasks] == [[t.id] for t in tasks]
 
 
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_a_folders_images_are_of_every_format_that_is_read(
+    tmp_path: Path, suffix: str
+) -> None:
+    for name in (f"a{suffix}", f"b{suffix.upper()}"):
+        (tmp_path / name).touch()
+    tasks = tasks_from_pictures([str(tmp_path)], {"prompt": QUESTION}, "model")
+    assert [Path(str(task.id)).stem for task in tasks] == ["a", "b"]
+
+
+def test_what_a_folder_holds_besides_is_listed(folder: Path) -> None:
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    (folder / ".secret").mkdir()
+    found = [str(Path(each).relative_to(folder)) for each in left_out([str(folder)])]
+    assert found == [".hidden.jpg", ".secret", "gone.png", "more", "notes.txt"]
+    assert f"{folder}/more/" in left_out([str(folder)] * 2)
+    tasks = tasks_from_pictures([str(folder)], {"prompt": QUESTION}, "model")
+    seen = {str(task.id) for task in tasks} | {*left_out([str(folder)])}
+    assert len(seen) == len(list(folder.iterdir()))
+
+
+def test_a_pattern_leaves_out_folders(folder: Path) -> None:
+    assert left_out([str(folder / "*")]) == [f"{folder}/more/"]
+    assert left_out([str(folder / "b.jpg"), str(folder / "*.jpg")]) == []
+
+
+def test_a_folder_called_like_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~" / "a.png").touch()
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("./~", "./~/a.png", "./~/*.png"):
+        tasks = tasks_from_pictures([pattern], {"prompt": QUESTION}, "model")
+        assert [task.id for task in tasks] == ["./~/a.png"]
+
+
 def test_no_pictures(folder: Path) -> None:
     with pytest.raises(JobError, match="holds no image"):
         tasks_from_pictures([str(folder / "*.gif")], {"prompt": "a"}, "model")
@@ -177,6 +235,11 @@ def test_no_pictures(folder: Path) -> None:
 def test_a_bad_question_about_pictures_is_refused(folder: Path) -> None:
     with pytest.raises(FastVLMError, match="top_p is 7"):
         tasks_from_pictures([str(folder)], {"prompt": "a", "top_p": 7}, "model")
+
+
+def test_a_report_says_what_was_left_out(tmp_path: Path, answer: Run) -> None:
+    report = answer(many(tmp_path, 1), left_out=["notes.txt"])
+    assert report.left_out == ("notes.txt",)
 
 
 # --- writing ----------------------------------------------------------------------

@@ -21,6 +21,8 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
         image = _grey_of_eight_bits(image, name)
     if image.mode == "F":
         raise ImageError(f"{name} holds floating-point pixels; save it with 8 bits.")
+    if image.mode == "La":  # of which Pillow makes nothing else
+        image = image.convert("LA")
     try:
         if image.has_transparency_data:
             return _on_white(image)

@@ -165,6 +165,27 @@ def test_what_is_refused(
     assert not output.exists()
 
 
+def test_what_a_folder_holds_besides_is_named_once(
+    batch: Batch, words: list[str], picture_file: Path, capsys: Captured
+) -> None:
+    """The answers themselves are not."""
+    folder = Path(words[0]).parent / "photos"
+    folder.mkdir()
+    shutil.copy(picture_file, folder / "disc.png")
+    for number in range(12):
+        (folder / f"note{number:02}.txt").touch()
+    (folder / "more").mkdir()
+    words[0] = str(folder / "out.jsonl")
+    more = ["--prompt", QUESTION]
+    for _ in range(2):
+        assert batch(folder, more=more) == 0
+        err = capsys.readouterr().err
+        assert err.count(f"13 files left out: {folder}/more/, {folder}/note00.txt") == 1
+        assert "note08.txt and 3 more\n" in err and "out.jsonl" not in err
+    assert batch(folder, more=[*more, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_an_output_in_no_folder(source: Path, words: list[str]) -> None:
     words = [str(source.parent / "none" / "out.jsonl"), *words[1:]]
     assert cli.main(["batch", str(source), *words]) == 1

@@ -42,7 +42,9 @@ def plain(image: Any) -> dict[str, Any]:
         (b"GIF", [b"GIF"]),
         ({"bytes": b"GIF", "path": "a.gif"}, [b"GIF"]),
         ({"bytes": None, "path": "a.gif"}, [str(HERE / "a.gif")]),
-        (None, []),
+        ([], []),
+        ("data:image/png;base64,AA//", ["data:image/png;base64,AA//"]),
+        ("./~/a.jpg", [str(HERE / "~" / "a.jpg")]),
     ],
 )
 def test_cells(cell: Any, pictures: list[Any]) -> None:
@@ -87,12 +89,31 @@ def test_a_benchmark_has_pictures(cell: Any) -> None:
         list(questions.with_pictures({0}))
 
 
-def test_a_line_with_a_slip_is_not_asked_blind() -> None:
-    rows = table(plain(None), {"question": "?", "answer": "a", "img": "a.jpg"})
-    questions = read_questions(TASKS["plain"], rows)
+@pytest.mark.parametrize("task", ["plain", "scienceqa"])
+@pytest.mark.parametrize("image", [None, "", " ", {}, [None], ["a.jpg", None], [""]])
+def test_an_empty_cell_is_not_asked_as_if_there_were_no_picture(
+    task: str, image: Any
+) -> None:
+    """It may be a mistake; [] says that there is none."""
+    row = {**SCIENCE, **plain(image)} | ({"answer": 0} if task == "scienceqa" else {})
+    questions = read_questions(TASKS[task], table({**row, "image": []}, row))
     assert [found for _, found in questions.with_pictures({0})] == [[]]
-    with pytest.raises(JobError, match="row 1: there is no picture in column image"):
+    with pytest.raises(JobError, match="row 1: .*picture"):
         list(questions.with_pictures({1}))
+
+
+def test_a_line_with_a_slip_is_not_asked_blind() -> None:
+    rows = table(plain([]), {"question": "?", "answer": "a", "img": "a.jpg"})
+    questions = read_questions(TASKS["plain"], rows)
+    with pytest.raises(JobError, match=r"row 1: there is no picture.*expected \[\] if"):
+        list(questions.with_pictures({1}))
+
+
+def test_a_message_does_not_repeat_a_whole_image() -> None:
+    questions = read_questions(TASKS["plain"], table(plain("../" + "x" * 100_000)))
+    with pytest.raises(JobError, match="is outside") as error:
+        list(questions.with_pictures({0}))
+    assert len(str(error.value)) < 300
 
 
 def test_only_what_is_wanted_is_opened() -> None:

@@ -232,7 +232,7 @@ def test_what_does_not_fit_is_wrong_and_says_so(
     long = "is there a red circle? " * 5000
     rows: list[dict[str, Any]]
     rows = [{"question": long, "answer": "yes"}, {"question": "hi?", "answer": "yes"}]
-    rows = [{**row, "image": None} for row in rows]
+    rows = [{**row, "image": []} for row in rows]
     asked = read_questions(TASKS["plain"], ListedRows("rows", rows, Path()))
     summary = evaluate(run(nano), asked, tmp_path)
     assert summary["failed"] == 1 and summary["questions"] == 2

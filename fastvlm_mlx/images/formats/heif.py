@@ -24,11 +24,19 @@ def read(data: bytes) -> Header:
     them (6.5.10 and A.2.1).
     """
     for item in isobmff.items(data):
-        if item.kind == b"hvc1" and isobmff.holds_zeros(data, item):
+        if item.kind == b"hvc1" and isobmff.has_hole(data, item):
             raise Damaged("a part of its pixels is missing")
-    image = _opened(data)
-    size = image.size
-    return Header(size, lambda: _decoded(image))
+    image = _opened(_without_metadata(data))
+    return Header(image.size, lambda: _decoded(image))
+
+
+def _without_metadata(data: bytes) -> bytes:
+    """pi-heif reads all of it, and ends the process where some of it is damaged."""
+    shown = bytearray(data)
+    for box in isobmff.references(data):
+        if box.kind in (b"cdsc", b"thmb"):  # of EXIF, XMP and thumbnails
+            shown[box.kind_at : box.kind_at + 4] = b"skip"
+    return bytes(shown)
 
 
 def _opened(data: bytes) -> Any:
@@ -40,16 +48,22 @@ def _opened(data: bytes) -> Any:
             f"is HEIF, which needs pi-heif ({error}); install it, or save the image "
             "as JPEG."
         ) from None
-    file = pi_heif.open_heif(data)  # to 8 bits, if it has more and colours
+    # whoever has it rearrange pixels has it write beyond them, where header and pixels
+    # disagree about bits
+    file = pi_heif.open_heif(data, hdr_to_16bit=False, remove_stride=False)
     if not len(file):
         raise Unreadable("is HEIF without a still image; save one as JPEG.")
     return file[file.primary_index]
 
 
 def _decoded(image: Any) -> Image.Image:
-    if not image.mode.endswith("16"):
-        return Image.frombytes(
-            image.mode, image.size, image.data, "raw", image.mode, image.stride
-        )
-    wide = np.asarray(image).astype(np.uint32)  # grey of more than 8 bits
-    return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    mode, _, bits = image.mode.partition(";")
+    data, stride, (width, height) = image.data, image.stride, image.size
+    if not bits:
+        return Image.frombytes(mode, (width, height), data, "raw", mode, stride)
+    if mode not in ("I", "L") or stride < 2 * width:  # grey of more than 8 bits
+        raise Damaged(f"its pixels are not of {bits} bits, as its header says")
+    rows = np.frombuffer(data, "<u2").reshape(height, stride // 2)[:, :width]
+    most = (1 << int(bits)) - 1
+    grey = (rows.astype(np.uint32) * 255 + most // 2) // most
+    return Image.fromarray(grey.clip(0, 255).astype(np.uint8))

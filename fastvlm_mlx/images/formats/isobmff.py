@@ -13,6 +13,7 @@ _PRINTABLE = frozenset(range(32, 127))
 @dataclass(frozen=True)
 class Box:
     kind: bytes
+    kind_at: int  # as of an item
     start: int  # of its content
     end: int
 
@@ -22,7 +23,7 @@ class Item:
     """An image, a tile of one, or metadata."""
 
     kind: bytes
-    kind_at: int  # where the file says so
+    kind_at: int  # where the file says so; replacing it hides the item
     extents: tuple[tuple[int, int], ...]  # start and end in the file
 
 
@@ -53,7 +54,7 @@ def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
         stop = start + length if length else end
         if stop > end:
             raise Damaged(f"its part {kind.decode()} is cut off")
-        yield Box(kind, content, stop)
+        yield Box(kind, start + 4, content, stop)
         start = stop
 
 
@@ -63,11 +64,9 @@ def items(data: bytes) -> list[Item]:
     Raises:
         Damaged: a part of something is not in the file, or nothing is listed.
     """
-    inside = {box.kind: box for box in boxes(data, 0, len(data))}
-    if b"meta" not in inside:
+    parts = _described(data)
+    if not parts:
         return []  # an image sequence, without an image beside it
-    meta = inside[b"meta"]
-    parts = {box.kind: box for box in boxes(data, meta.start + 4, meta.end)}
     if not {b"iinf", b"iloc"} <= parts.keys():
         raise Damaged("it does not say where its images are")
     places = dict(_locations(data, parts[b"iloc"]))
@@ -75,6 +74,21 @@ def items(data: bytes) -> list[Item]:
         Item(kind, kind_at, places.get(number, ()))
         for number, kind, kind_at in _entries(data, parts[b"iinf"])
     ]
+
+
+def references(data: bytes) -> Iterator[Box]:
+    """What the file says that items are to one another, such as "cdsc"."""
+    parts = _described(data)
+    if b"iref" in parts:
+        yield from boxes(data, parts[b"iref"].start + 4, parts[b"iref"].end)
+
+
+def _described(data: bytes) -> dict[bytes, Box]:
+    """The parts of the box that describes all images; empty if there is none."""
+    for box in boxes(data, 0, len(data)):
+        if box.kind == b"meta":
+            return {each.kind: each for each in boxes(data, box.start + 4, box.end)}
+    return {}
 
 
 def _entries(data: bytes, box: Box) -> Iterator[tuple[int, bytes, int]]:
@@ -134,10 +148,14 @@ def ends_in_zeros(data: bytes, item: Item) -> bool:
     )
 
 
-def holds_zeros(data: bytes, item: Item) -> bool:
-    """Whether there is a row of zeros anywhere in an item.
+def has_hole(data: bytes, item: Item) -> bool:
+    """Whether there are zeros in an item of HEVC where it has none.
 
-    HEVC has none: a third zero is kept apart by a 3 (ITU-T H.265, 7.4.2.3).
+    A third zero in a row is kept apart by a 3, and no unit ends in a zero (ITU-T
+    H.265, 7.4.2); what is left are the lengths of units.
     """
     zeros = bytes(_SUSPICIOUS_ZEROS)
-    return any(data.find(zeros, start, end) >= 0 for start, end in item.extents)
+    return any(
+        data.find(zeros, start, end) >= 0 or data[end - 1 : end] == b"\0"
+        for start, end in item.extents
+    )

@@ -4,10 +4,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
 from PIL import Image
 
 from .exif import orientation
-from .header import Damaged, Header, Unreadable, header_of, opened_by_pillow
+from .header import Damaged, Header, Unreadable, opened_by_pillow
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -15,6 +16,15 @@ _DECISIVE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """Chunks that decide the pixels; Pillow sees no others, and warns about none."""
 
 _GREY, _RGB = 0, 2
+_CHANNELS = {_GREY: 1, _RGB: 3, 3: 1, 4: 2, 6: 4}
+
+_PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""First column and row, and the steps to the next ones, of an interlaced image."""
+
+_INFLATED_AT_ONCE = 1 << 20
 
 _LONGEST_METADATA = 1 << 20
 
@@ -44,7 +54,48 @@ def read(data: bytes) -> Header:
                 exif = _raw_profile(text)
     image = opened_by_pillow("Png", b"".join(kept))
     _correct_transparency(image, kept[1])
-    return header_of(image, orientation(exif, xmp))
+
+    def decode() -> Image.Image:
+        image.load()
+        if _ends_black(image) and _bytes_of_pixels(kept) < _bytes_needed(kept[1]):
+            raise Damaged("it holds fewer pixels than it says")
+        return image
+
+    return Header(image.size, decode, orientation(exif, xmp))
+
+
+def _ends_black(image: Image.Image) -> bool:
+    """As Pillow leaves rows for which there was no data, interlaced ones too."""
+    last_odd = max(0, image.height - 1 - image.height % 2)
+    return any(
+        not np.asarray(image.crop((0, row, image.width, row + 1))).any()
+        for row in (image.height - 1, last_odd)
+    )
+
+
+def _bytes_of_pixels(chunks: list[bytes]) -> int:
+    inflate = zlib.decompressobj()
+    found = 0
+    for chunk in chunks:
+        rest = chunk[8:-4] if chunk[4:8] == b"IDAT" else b""
+        while rest:
+            found += len(inflate.decompress(rest, _INFLATED_AT_ONCE))
+            rest = inflate.unconsumed_tail
+    return found
+
+
+def _bytes_needed(first: bytes) -> int:
+    """Of all rows of all passes, each with the number of its filter."""
+    width, height, bits, colours, _, _, interlaced = struct.unpack_from(
+        ">LLBBBBB", first, 8
+    )
+    passes = _PASSES if interlaced else ((0, 0, 1, 1),)
+    needed = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            needed += rows * (1 + -(-columns * _CHANNELS[colours] * bits // 8))
+    return needed
 
 
 def _correct_transparency(image: Image.Image, first: bytes) -> None:

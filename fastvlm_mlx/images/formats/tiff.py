@@ -27,6 +27,9 @@ _INVERTED, _GREY, _COLOURS, _FROM_PALETTE, _INKS, _SUBSAMPLED = 0, 1, 2, 3, 5, 6
 _KNOWN = (_INVERTED, _GREY, _COLOURS, _FROM_PALETTE, _INKS)
 _UNSIGNED, _SIGNED, _FLOATS = 1, 2, 3
 
+_MOST_SAMPLES, _WIDEST_TILE = 6, 4096
+"""More would take memory that the image itself does not; Pillow reads as many."""
+
 _ROWS_AT_ONCE = 256
 
 _TURNED_ROUND = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -50,6 +53,8 @@ def read(data: bytes) -> Header:
         raise Unreadable("holds signed pixels; save it with unsigned 8 or 16 bits.")
     if min(size) == 0:
         raise Damaged("its header gives no size")
+    if found.one(tags.SAMPLES, 1) > _MOST_SAMPLES:
+        raise _unknown(found)
     _check_parts(data, found)
     if (found.one(tags.FILL_ORDER, 1), found.one(tags.COMPRESSION, _RAW)) == (2, _RAW):
         data, found = _lowest_bit_last(data, found)
@@ -59,7 +64,7 @@ def read(data: bytes) -> Header:
     if 8 < bits <= 16:
         _check_readable(found, bits)
         return Header(size, lambda: _pixels(_in_eight_bits(data, found), found), turn)
-    plain = with_fields(data, found, fields)
+    plain = with_fields(data, found.order, fields)
     image = _opened(plain, found)
     return Header(image.size, lambda: _loaded(image), turn)
 
@@ -109,6 +114,11 @@ def _check_parts(data: bytes, found: Directory) -> None:
         # some files count rows that the last strip does not have
         need = _raw_bytes(found, len(parts))
         parts = [(o, o + n) for (o, _), n in zip(parts, need, strict=True)]
+    tables = (
+        found.fields[tags.JPEG_TABLES].data if tags.JPEG_TABLES in found.fields else b""
+    )
+    if tables and not tables.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise Damaged("the tables of its pixels are missing")
     for start, end in parts:
         if start < 8 or start >= len(data) or end > len(data):
             raise Damaged("a part of its pixels is missing")
@@ -146,13 +156,17 @@ def _raw_bytes(found: Directory, parts: int) -> list[int]:
 
 
 def _check_readable(found: Directory, bits: int) -> None:
-    same = set(found.all(tags.BITS)) == {bits}
-    bytewise = found.one(tags.COMPRESSION, _RAW) in _BYTEWISE
+    width = found.one(tags.WIDTH, 0)
     predictor = found.one(tags.PREDICTOR, 1)
-    known = found.one(tags.PHOTOMETRIC, 0) in _KNOWN
-    if not (
-        same and bytewise and known and (predictor == 1 or (predictor, bits) == (2, 16))
-    ):
+    readable = (
+        set(found.all(tags.BITS)) == {bits},
+        found.one(tags.COMPRESSION, _RAW) in _BYTEWISE,
+        found.one(tags.PHOTOMETRIC, 0) in _KNOWN,
+        predictor == 1 or (predictor, bits) == (2, 16),
+        found.one(tags.SAMPLES, 1) > 0,
+        0 < found.one(tags.TILE_WIDTH, width) <= max(width, _WIDEST_TILE),
+    )
+    if not all(readable):
         raise _unknown(found)
 
 
@@ -182,7 +196,7 @@ def _in_eight_bits(data: bytes, found: Directory) -> bytes:
     fields[tags.STRIP_OFFSETS] = field(order, [16])
     fields[tags.STRIP_BYTES] = field(order, [pixels.size])
     assert pixels.shape == (height, width, count)
-    return with_fields(data[:16].ljust(16) + pixels.tobytes(), found, fields)
+    return with_fields(data[:16].ljust(16) + pixels.tobytes(), order, fields)
 
 
 def _looked_up(samples: Samples, found: Directory, bits: int) -> NDArray[np.uint8]:
@@ -220,7 +234,7 @@ def _plane(
     tiles = -(-width // across)
     view = _as_bytes(found, row, tiles, parts)
     with quiet():
-        image = _opened(with_fields(data, found, view), found)
+        image = _opened(with_fields(data, found.order, view), found)
         image.load()
     rows = np.asarray(image)
     samples = np.empty((height, tiles * across, count), np.uint16)

@@ -10,16 +10,22 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES = 266, 273, 274, 277
 ROWS_PER_STRIP, STRIP_BYTES, PLANAR, PREDICTOR, PALETTE = 278, 279, 284, 317, 320
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
-EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
+EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 338, 339, 347
 
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 16: 8}
-_INTEGERS = {1: "B", 3: "H", 4: "L", 16: "Q"}
+_LONG8 = 16
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, _LONG8: 8}
+_INTEGERS = {1: "B", 3: "H", 4: "L", _LONG8: "Q"}
 
-_DECISIVE = {
-    *(WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, PLANAR),
-    *(STRIP_OFFSETS, STRIP_BYTES, ROWS_PER_STRIP, ORIENTATION, PREDICTOR, PALETTE),
-    *(TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT),
-    *(292, 293, 332, 347),  # options of T4 and T6, inks, tables of JPEG
+_SINGLE = {
+    *(WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, PLANAR),
+    *(ROWS_PER_STRIP, ORIENTATION, PREDICTOR, TILE_WIDTH, TILE_HEIGHT),
+    *(292, 293, 332),  # options of T4 and T6, inks
+}
+"""Of these one value counts, however many there are."""
+
+_DECISIVE = _SINGLE | {
+    *(BITS, STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES, PALETTE),
+    *(EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES),
     *(512, 513, 514, 515, 517, 518, 519, 520, 521),  # JPEG of the old kind
     *(529, 530, 531, 532),  # YCbCr
 }
@@ -76,7 +82,7 @@ def read_directory(data: bytes) -> Directory:
                 raise Damaged("the list of its fields is overwritten")
             if tag not in _DECISIVE or kind not in _SIZES or tag in fields:
                 continue
-            length *= _SIZES[kind]
+            length = _SIZES[kind] * (min(length, 1) if tag in _SINGLE else length)
             if length > inline:
                 (at,) = struct.unpack_from(order + ("Q" if big else "L"), data, at)
             if at + length > len(data):
@@ -87,24 +93,29 @@ def read_directory(data: bytes) -> Directory:
     return Directory(order, big, fields)
 
 
-def with_fields(data: bytes, old: Directory, fields: Mapping[int, Field]) -> bytes:
-    """The file with a directory of these fields alone, and no other."""
-    offset, count_code, inline = ("Q", "Q", 8) if old.big else ("L", "H", 4)
+def with_fields(data: bytes, order: str, fields: Mapping[int, Field]) -> bytes:
+    """The file with a directory of these fields alone, and no other.
+
+    It is a TIFF even if it was a BigTIFF, of which Pillow reads one byte order only.
+    """
     start = len(data) + len(data) % 2
-    body = struct.pack(old.order + count_code, len(fields))
-    beyond = start + len(body) + len(fields) * (4 + 2 * inline) + inline
+    body = struct.pack(f"{order}H", len(fields))
+    beyond = start + len(body) + 12 * len(fields) + 4
     values = b""
-    for tag, field in sorted(fields.items()):
-        count = len(field.data) // _SIZES[field.kind]
-        body += struct.pack(f"{old.order}HH{offset}", tag, field.kind, count)
-        if len(field.data) <= inline:
-            body += field.data.ljust(inline, b"\0")
+    for tag, each in sorted(fields.items()):
+        if each.kind == _LONG8:
+            each = field(order, each.integers(order))
+        body += struct.pack(
+            f"{order}HHL", tag, each.kind, len(each.data) // _SIZES[each.kind]
+        )
+        if len(each.data) <= 4:
+            body += each.data.ljust(4, b"\0")
         else:
-            body += struct.pack(old.order + offset, beyond + len(values))
-            values += field.data + bytes(len(field.data) % 2)
-    head = data[:inline] + struct.pack(old.order + offset, start)
+            body += struct.pack(f"{order}L", beyond + len(values))
+            values += each.data + bytes(len(each.data) % 2)
+    head = data[:2] + struct.pack(f"{order}HL", 42, start)
     rest, even = memoryview(data)[len(head) :], bytes(start - len(data))
-    return b"".join([head, rest, even, body, bytes(inline), values])
+    return b"".join([head, rest, even, body, bytes(4), values])
 
 
 def field(order: str, values: Iterable[int]) -> Field:

@@ -108,7 +108,7 @@ def assembled(
     properties: list[bytes],
     of_items: list[list[int]],
 ) -> bytes:
-    """A file of items: kind, data, whether it lies in idat; the fifth comes first."""
+    """A file of items (kind, data, whether in the box idat); the fifth is primary."""
     head = box(b"ftyp", b"heic", b"\0\0\0\0", b"mif1heic")
     meta = b""
     for _ in range(2):  # the second time its length is known
