@@ -399,7 +399,9 @@ def test_torch_stays_in_its_rooms(folder: str) -> None:
 
 def test_programs_that_load_torch_first_are_there() -> None:
     for name in TORCH_FIRST:
-        assert (ROOT / name.replace(".", "/")).with_suffix(".py").is_file(), name
+        path = ROOT / name.replace(".", "/")
+        program = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+        assert program.is_file(), name
 
 
 @pytest.mark.parametrize("folder", CODE)
