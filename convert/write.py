@@ -19,12 +19,12 @@ from fastvlm_mlx.atomic_file import (
     PART,
     is_abandoned,
     lock,
-    save_arrays,
     sync_folder,
     temporaries,
     temporary_path,
 )
 from fastvlm_mlx.config import FORMAT_VERSION, STAMP, FastVLMConfig
+from fastvlm_mlx.device.array_file import save_arrays
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import CheckpointError, FastVLMError, WriteError, shortened
 from fastvlm_mlx.model_folder import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, read_json

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .atomic_file import DamagedFileError, read_arrays, write_arrays
+from .device.array_file import DamagedFileError, read_arrays, write_arrays
 from .device.backend import mx
 from .errors import CacheError, WriteError
 from .images.image import OpenedImage

@@ -137,7 +137,7 @@ def run_job(
             for outcome in outcomes:
                 answers.append(todo[outcome.index], outcome)
                 progress(len(answers.done), len(tasks))
-        failed = tuple(answers.failed)
+        failed = tuple(task.id for task in tasks if task.id in {*answers.failed})
         return JobReport(len(answers.done), len(failed), found, failed, tuple(left_out))
 
 

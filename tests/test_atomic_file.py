@@ -17,18 +17,20 @@ from hypothesis import strategies as st
 
 from fastvlm_mlx import atomic_file
 from fastvlm_mlx.atomic_file import (
-    DamagedFileError,
     Lock,
-    content_digest,
     is_abandoned,
     is_temporary,
     lock,
-    read_arrays,
     replacing,
     temporaries,
     temporary_path,
-    write_arrays,
     write_text,
+)
+from fastvlm_mlx.device.array_file import (
+    DamagedFileError,
+    content_digest,
+    read_arrays,
+    write_arrays,
 )
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import WriteError

@@ -10,8 +10,8 @@ from PIL import Image
 
 import fastvlm_mlx
 from fastvlm_mlx import FastVLM, Request
-from fastvlm_mlx.atomic_file import write_arrays
 from fastvlm_mlx.chat import Chat
+from fastvlm_mlx.device.array_file import write_arrays
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.errors import (
     CacheError,

@@ -92,7 +92,7 @@ def test_the_first_logits_equal_those_by_hand(
 ) -> None:
     images = [picture, other]
     found = first_logits(vlm, images, QUESTION)
-    expected = vlm.engine.model(embeds_by_hand(vlm, QUESTION, images))[:, -1]
+    expected = vlm.engine.model(embeds_by_hand(vlm, QUESTION, images))[0, -1]
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

@@ -104,7 +104,9 @@ def test_the_names_of_the_converter() -> None:
         "compare_folders",
         "convert_checkpoint",
         "download",
+        "downloads_of",
         "inspect_folder",
+        "remove_folder",
         "upload",
     }
 

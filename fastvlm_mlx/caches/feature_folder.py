@@ -18,13 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..atomic_file import (
-    DamagedFileError,
-    is_abandoned,
-    is_temporary,
-    read_arrays,
-    write_arrays,
-)
+from ..atomic_file import is_abandoned, is_temporary
+from ..device.array_file import DamagedFileError, read_arrays, write_arrays
 from ..device.backend import mx
 
 _log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from ..atomic_file import content_digest
 from ..config import FastVLMConfig
+from ..device.array_file import content_digest
 from ..device.backend import current
 from ..version import __version__
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..atomic_file import DamagedFileError, read_arrays, write_arrays
+from ..device.array_file import DamagedFileError, read_arrays, write_arrays
 from ..device.backend import mx
 from ..errors import CacheError, WriteError
 from .kv import LayerStates

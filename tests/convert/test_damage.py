@@ -126,7 +126,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "a tensor in two files": (in_two_files, "in two files"),
     **{
-        f"index to {name!r}": (index({"a": name}), "beside it|is missing|weight_map")
+        f"index to {name!r}": (index({"a": name}), "next to it|is missing|weight_map")
         for name in (
             "../x.safetensors",
             "/etc/passwd",

@@ -85,6 +85,11 @@ def read_options(arguments: argparse.Namespace) -> Options:
 
 
 def _stored(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise SystemExit(
+            f"{path} is not there; expected --out to be the folder of a run. Begin one "
+            "without --resume."
+        )
     stored: dict[str, Any] = json.loads(path.read_text("utf-8"))
     unknown = stored.keys() - {field.name for field in fields(Options)}
     if unknown:

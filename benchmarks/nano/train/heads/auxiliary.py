@@ -67,7 +67,7 @@ class AuxiliaryTask:
     name: str
     labels: Labels  # runs in the loader's processes
     head: Callable[[Preset], nn.Module]
-    loss: Callable[[nn.Module, Any, Tensor], tuple[Tensor, Measures]]
+    loss: Callable[[Any, Any, Tensor], tuple[Tensor, Measures]]
     read_at: ReadAt
 
 

@@ -1,10 +1,9 @@
 """Samples of marks alone, and a head's loss of given scores."""
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from benchmarks.nano.data.conversations import Mention
 from benchmarks.nano.data.square import square
@@ -29,8 +28,6 @@ def sample(
     return Sample(scene, square(image, resolution), mentions)
 
 
-def judge(
-    task: AuxiliaryTask, scores: Tensor, labels: Tensor
-) -> tuple[Tensor, Measures]:
+def judge(task: AuxiliaryTask, scores: Any, labels: Any) -> tuple[Any, Measures]:
     """The task's loss if its head said `scores`."""
-    return task.loss(torch.nn.Identity(), scores, labels)
+    return task.loss(lambda hidden: hidden, scores, labels)
