@@ -26,6 +26,7 @@ from fastvlm_mlx.atomic_file import (
     temporary_path,
     write_text,
 )
+from fastvlm_mlx.device import array_file
 from fastvlm_mlx.device.array_file import (
     DamagedFileError,
     content_digest,
@@ -372,6 +373,6 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(atomic_file, "open", refuse, raising=False)
+    monkeypatch.setattr(array_file, "open", refuse, raising=False)
     with pytest.raises(PermissionError, match="Permission denied"):
         read_arrays(file)

@@ -29,8 +29,8 @@ class Worker(Protocol):
     def turn(self) -> bool:
         """Do a little; whether there is more to do."""
 
-    def abort(self, error: Exception) -> None:
-        """Give up all that is left to do."""
+    def abort(self, error: Exception | None) -> None:
+        """Give up all that is left to do; without an error, the process is ending."""
 
 
 class DeviceThread:
@@ -91,7 +91,7 @@ class DeviceThread:
             for worker in [*self._workers]:
                 self._take_turn(worker)
         for worker in self._workers:
-            worker.abort(DeviceError(self._refusal))
+            worker.abort(None)
         self._at_rest.set()
         threading.Event().wait()  # for ever: see the top of this file
 

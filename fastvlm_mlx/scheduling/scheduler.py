@@ -90,8 +90,8 @@ class Scheduler:
             self._unit()
         return bool(self.waiting or self.preparing or self.running)
 
-    def abort(self, error: Exception) -> None:
-        """End every request with an error."""
+    def abort(self, error: Exception | None) -> None:
+        """End every request with an error; without one they count as cancelled."""
         self.waiting += self._arrived
         self._arrived.clear()
         self._fail([*self.waiting, *self.preparing, *self.running], error)
@@ -158,7 +158,9 @@ class Scheduler:
         except Exception as error:  # the answer itself is whole
             _log.warning("An answer could not be kept for the next turn: %s", error)
 
-    def _fail(self, requests: Sequence[ScheduledRequest], error: Exception) -> None:
+    def _fail(
+        self, requests: Sequence[ScheduledRequest], error: Exception | None
+    ) -> None:
         """Let requests go with an error; nothing of their answers is kept."""
         self._remove(requests)
         for request in requests:

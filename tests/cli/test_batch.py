@@ -180,7 +180,8 @@ def test_what_a_folder_holds_besides_is_named_once(
     for _ in range(2):
         assert batch(folder, more=more) == 0
         err = capsys.readouterr().err
-        assert err.count(f"13 files left out: {folder}/more/, {folder}/note00.txt") == 1
+        assert err.count("13 files left out: ") == 1
+        assert "/more/, " in err and "/note00.txt, " in err
         assert "note08.txt and 3 more\n" in err and "out.jsonl" not in err
     assert batch(folder, more=[*more, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
