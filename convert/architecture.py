@@ -204,7 +204,7 @@ def _same(tensors: Tensors, head: str, embedding: str) -> bool:
 
 
 def image_size(source: Source) -> tuple[int, int]:
-    """The (height, width) that pictures are brought to, in pixels."""
+    """The (height, width) that images are brought to, in pixels."""
     tower = re.search(r"_(\d+)$", str(source.config.get("mm_vision_tower", "")))
     if tower:
         return int(tower[1]), int(tower[1])

@@ -1,6 +1,6 @@
 """The language model's layers, packed one after another with a view to their inputs.
 
-Each layer sees what the packed layers before it make of the calibration pictures, so
+Each layer sees what the packed layers before it make of the calibration images, so
 that it corrects their errors, too. One layer's second moments are held at a time.
 """
 
@@ -73,7 +73,7 @@ def calibrate(
 
 
 def _conversations(examinee: Examinee) -> Iterator[mx.array]:
-    """Prompts with pictures, and the model's own answers to them, (1, L, D)."""
+    """Prompts with images, and the model's own answers to them, (1, L, D)."""
     asked = samples("calibrate", CALIBRATED_SAMPLES)
     for embeds in examinee.embeds("calibrate", asked):
         said = examinee.answer(embeds).token_ids

@@ -83,7 +83,7 @@ def _quality(quality: Quality | None) -> list[str]:
         return []
     return [
         "- Against the same model at full precision, on "
-        f"{quality.samples} built-in questions about drawn pictures: KL divergence "
+        f"{quality.samples} built-in questions about drawn images: KL divergence "
         f"{quality.kl_divergence:.2g} nats per token, same first choice at "
         f"{quality.top1_agreement:.1%} of {quality.positions} positions, perplexity "
         f"times {quality.perplexity_ratio:.4g}."

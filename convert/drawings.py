@@ -1,6 +1,6 @@
-"""Pictures to ask about, drawn from fixed numbers: print, charts, shapes, scenes.
+"""Images to ask about, drawn from fixed numbers: print, charts, shapes, scenes.
 
-No file and no licence is needed, and every machine has the same pictures, but for how
+No file and no licence is needed, and every machine has the same images, but for how
 its Pillow draws letters. A number picks one of each kind, endlessly.
 """
 
@@ -37,39 +37,39 @@ def shape(numbers: random.Random) -> Image.Image:
     """One coloured shape on a plain light background, small."""
     side = 64
     light = tuple(numbers.randrange(225, 256) for _ in range(3))
-    picture = Image.new("RGB", (side, side), light)
+    image = Image.new("RGB", (side, side), light)
     size, left, top = (
         numbers.randrange(*span) for span in ((20, 34), (4, 26), (4, 26))
     )
-    _draw_shape(ImageDraw.Draw(picture), numbers, (left, top, left + size, top + size))
-    return picture
+    _draw_shape(ImageDraw.Draw(image), numbers, (left, top, left + size, top + size))
+    return image
 
 
 def shapes(numbers: random.Random) -> Image.Image:
     """A dozen shapes of several colours, some on top of others."""
-    picture = Image.new("RGB", (600, 450), (240, 240, 235))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (600, 450), (240, 240, 235))
+    draw = ImageDraw.Draw(image)
     for _ in range(12):
         size, left = numbers.randrange(40, 160), numbers.randrange(520)
         top = numbers.randrange(370)
         _draw_shape(draw, numbers, (left, top, left + size, top + size))
-    return picture
+    return image
 
 
 def page(numbers: random.Random) -> Image.Image:
     """A heading and lines of print."""
-    picture = Image.new("RGB", (600, 800), _PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (600, 800), _PAPER)
+    draw = ImageDraw.Draw(image)
     _write(draw, (40, 40), " ".join(numbers.sample(_WORDS, 2)).title(), 40)
     for line in range(18):
         _write(draw, (40, 120 + 35 * line), " ".join(numbers.sample(_WORDS, 6)), 20)
-    return picture
+    return image
 
 
 def bars(numbers: random.Random) -> Image.Image:
     """A bar chart with a title and a name under each bar."""
-    picture = Image.new("RGB", (700, 500), (255, 255, 255))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (700, 500), (255, 255, 255))
+    draw = ImageDraw.Draw(image)
     _write(draw, (40, 20), f"{numbers.choice(_WORDS).title()} per month", 28)
     colour = numbers.choice(list(COLOURS.values()))
     for place, month in enumerate(_MONTHS[:6]):
@@ -79,13 +79,13 @@ def bars(numbers: random.Random) -> Image.Image:
         _write(draw, (left + 8, 440), month, 22)
         _write(draw, (left + 8, 400 - value), str(value), 20)
     draw.line((50, 430, 670, 430), fill=_INK, width=3)
-    return picture
+    return image
 
 
 def curve(numbers: random.Random) -> Image.Image:
     """Two lines over a grid, with a legend."""
-    picture = Image.new("RGB", (700, 450), (255, 255, 255))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (700, 450), (255, 255, 255))
+    draw = ImageDraw.Draw(image)
     for line in range(6):
         draw.line((60, 60 + 65 * line, 660, 60 + 65 * line), fill=(210, 210, 210))
         _write(draw, (15, 50 + 65 * line), str(50 - 10 * line), 18)
@@ -96,13 +96,13 @@ def curve(numbers: random.Random) -> Image.Image:
             points.append((60 + 50 * step, height))
         draw.line(points, fill=COLOURS[name], width=4)
         _write(draw, (100 + 250 * place, 15), f"{name} line", 22, COLOURS[name])
-    return picture
+    return image
 
 
 def table(numbers: random.Random) -> Image.Image:
     """Words and prices in rows."""
-    picture = Image.new("RGB", (500, 420), _PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (500, 420), _PAPER)
+    draw = ImageDraw.Draw(image)
     _write(draw, (30, 15), "Item", 26)
     _write(draw, (330, 15), "Price", 26)
     for row, word in enumerate(numbers.sample(_WORDS, 7)):
@@ -111,13 +111,13 @@ def table(numbers: random.Random) -> Image.Image:
         _write(draw, (30, top + 10), word, 24)
         price = f"{numbers.randrange(1, 90)}.{numbers.randrange(10, 99)}"
         _write(draw, (330, top + 10), price, 24)
-    return picture
+    return image
 
 
 def sign(numbers: random.Random) -> Image.Image:
     """A board on a post, with a few large words."""
-    picture = _sky(numbers, (500, 600))
-    draw = ImageDraw.Draw(picture)
+    image = _sky(numbers, (500, 600))
+    draw = ImageDraw.Draw(image)
     draw.rectangle((235, 300, 265, 600), fill=(110, 110, 115))
     draw.rounded_rectangle(
         (60, 90, 440, 330),
@@ -128,13 +128,13 @@ def sign(numbers: random.Random) -> Image.Image:
     )
     for line, word in enumerate(numbers.sample(_WORDS, 2)):
         _write(draw, (100, 130 + 80 * line), word.upper(), 52, (255, 255, 255))
-    return picture
+    return image
 
 
 def landscape(numbers: random.Random) -> Image.Image:
     """A house and trees under a sky with a sun."""
-    picture = _sky(numbers, (800, 500))
-    draw = ImageDraw.Draw(picture)
+    image = _sky(numbers, (800, 500))
+    draw = ImageDraw.Draw(image)
     sun = numbers.randrange(60, 700)
     draw.ellipse((sun, 40, sun + 80, 120), fill=(250, 220, 90))
     draw.rectangle((0, 360, 800, 500), fill=(95, 150, 70))
@@ -146,7 +146,7 @@ def landscape(numbers: random.Random) -> Image.Image:
     draw.rectangle((left, 260, left + 180, 400), fill=(190, 120, 90))
     draw.polygon([(left - 20, 260), (left + 90, 170), (left + 200, 260)], _INK)
     draw.rectangle((left + 70, 320, left + 110, 400), fill=(90, 60, 40))
-    return picture
+    return image
 
 
 def _sky(numbers: random.Random, size: tuple[int, int]) -> Image.Image:

@@ -8,7 +8,7 @@ one's error is spread over the columns that are still to come.
 
 mlx-lm has GPTQ, too. Ours differs in that one layer's Hessians are held at a time and
 not those of all (49 GB for a 7B model), in 3, 5 and 6 bits, and in inputs that have
-pictures among them.
+images among them.
 
 Shapes: O outputs, I inputs, G groups per row, g group size.
 """

@@ -17,7 +17,7 @@ from .source import Source, Tensors
 from .tokenizer import read_tokenizer
 
 RESOLUTIONS = (256, 384, 512, 768, 1024, 1536)
-"""Sides of square pictures that tokens are counted for, where the stride allows."""
+"""Sides of square images that tokens are counted for, where the stride allows."""
 
 _FOLDS = {
     "BatchNorms": r"running_var$",
@@ -54,7 +54,7 @@ class Inspection:
     parts: tuple[Part, ...]
     text: TextConfig | None  # None: an image encoder alone
     config: FastVLMConfig | None  # None: a part is missing
-    tokens: Mapping[int, int]  # by the side of a square picture
+    tokens: Mapping[int, int]  # by the side of a square image
     folds: Mapping[str, int]  # what conversion will fold, and how many
     dropped: Mapping[str, str]  # source name -> reason
     source: str

@@ -85,7 +85,7 @@ def preprocessor_values(size: tuple[int, int]) -> dict[str, Any]:
     """preprocessor_config.json as the published checkpoints have it.
 
     Args:
-        size: height and width that pictures are brought to, in pixels.
+        size: height and width that images are brought to, in pixels.
     """
     height, width = size
     return {

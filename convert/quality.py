@@ -27,7 +27,7 @@ from fastvlm_mlx.text.tokenizer import ChatTokenizer
 from fastvlm_mlx.timings import Progress, unreported
 from fastvlm_mlx.weights import load_model
 
-from .questions import JUDGED_SAMPLES, Sample, Set, picture, samples
+from .questions import JUDGED_SAMPLES, Sample, Set, sample_image, samples
 
 LONGEST_ANSWER = 12  # tokens; the end token counts
 
@@ -39,11 +39,11 @@ STEPS = 100
 class Quality:
     """What a model lost against another, on the built-in questions."""
 
-    samples: int  # questions about pictures
+    samples: int  # questions about images
     positions: int  # next-token distributions compared
     kl_divergence: float  # nats, mean over positions; 0: nothing lost
     largest_kl: float  # nats, at the position where they differ most
-    top1_agreement: float  # share of positions with the same likeliest token
+    top1_agreement: float  # share of positions with the same most probable token
     perplexity_ratio: float  # of the first one's own answers; 1: nothing lost
 
 
@@ -64,12 +64,12 @@ class Examinee:
     config: FastVLMConfig
 
     def embeds(self, of: Set, asked: Sequence[Sample]) -> Iterator[mx.array]:
-        """Each sample's prompt with its picture, (1, L, D); pictures encoded once."""
+        """Each sample's prompt with its image, (1, L, D); images encoded once."""
         looked_at: dict[int, mx.array] = {}
         for sample in asked:
-            if sample.picture not in looked_at:
-                looked_at[sample.picture] = self._look(of, sample.picture)
-            image = looked_at[sample.picture]
+            if sample.image not in looked_at:
+                looked_at[sample.image] = self._look(of, sample.image)
+            image = looked_at[sample.image]
             message = Message("user", sample.question, images=1)
             prompt = self.tokenizer.build([message], [image.shape[0]])
             yield self.model.splice(prompt.token_ids, prompt.image_spans, [image])
@@ -84,7 +84,7 @@ class Examinee:
         rows: list[mx.array] = []
         while True:
             rows.append(_log_softmax(logits[0]))
-            token = follow[len(token_ids)] if follow else _likeliest(rows[-1])
+            token = follow[len(token_ids)] if follow else _most_probable(rows[-1])
             token_ids.append(token)
             if len(token_ids) == (len(follow) if follow else LONGEST_ANSWER):
                 break
@@ -96,9 +96,9 @@ class Examinee:
         return Answer(tuple(token_ids), log_probs)
 
     def _look(self, of: Set, number: int) -> mx.array:
-        """A picture as the language model sees it, (N, D)."""
+        """An image as the language model sees it, (N, D)."""
         size = self.config.vision_config.image_size
-        pixels = prepare(picture(of, number), size, self.config.image_mode)
+        pixels = prepare(sample_image(of, number), size, self.config.image_mode)
         pixel_values = self.model.pixel_values(mx.array(pixels)[None])
         image = self.model.project(self.model.encode_image(pixel_values))[0]
         mx.eval(image)
@@ -210,7 +210,7 @@ def _log_softmax(logits: mx.array) -> mx.array:
     return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
 
 
-def _likeliest(log_probs: mx.array) -> int:
+def _most_probable(log_probs: mx.array) -> int:
     return cast(int, mx.argmax(log_probs).item())
 
 

@@ -1,6 +1,6 @@
-"""The built-in samples: a picture and a question each, the same on every machine.
+"""The built-in samples: an image and a question each, the same on every machine.
 
-Two sets that share no picture and no question: one to calibrate with, and one to judge
+Two sets that share no image and no question: one to calibrate with, and one to judge
 with, so that nothing is judged by what it was fitted to. Neither has answers: the model
 at full precision gives them (quality.py).
 """
@@ -26,9 +26,9 @@ CALIBRATED_SAMPLES = 64
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture, by its place among the pictures of a set, and a question about it."""
+    """An image, by its place among the images of a set, and a question about it."""
 
-    picture: int
+    image: int
     question: str
 
 
@@ -88,7 +88,7 @@ _KINDS: tuple[tuple[Draw, tuple[str, ...], tuple[str, ...]], ...] = (
         ),
         (
             "What is in the middle of the picture?",
-            "Write a caption for this picture.",
+            "Write a caption for this image.",
             "What time of day is it?",
             "Where is the sun?",
         ),
@@ -157,7 +157,7 @@ _KINDS: tuple[tuple[Draw, tuple[str, ...], tuple[str, ...]], ...] = (
 
 
 def samples(of: Set, count: int) -> list[Sample]:
-    """The first so many samples of a set: kinds in turn, then questions, then pictures.
+    """The first so many samples of a set: kinds in turn, then questions, then images.
 
     Raises:
         OptionError: a number that is not from 1 to MOST_SAMPLES.
@@ -172,8 +172,8 @@ def check_samples(count: int) -> None:
         raise OptionError(f"{count} samples; expected 1 to {MOST_SAMPLES}.")
 
 
-def picture(of: Set, number: int) -> Image.Image:
-    """A picture of a set by its number."""
+def sample_image(of: Set, number: int) -> Image.Image:
+    """An image of a set by its number."""
     draw = _KINDS[number % len(_KINDS)][0]
     return draw(random.Random(f"{of} {number}"))
 
@@ -181,7 +181,7 @@ def picture(of: Set, number: int) -> Image.Image:
 def _sample(of: Set, number: int) -> Sample:
     _, judged, calibrated = _KINDS[number % len(_KINDS)]
     round_, kind = divmod(number, len(_KINDS))
-    if of == "calibrate":  # a new picture each time, since what they show is fitted to
+    if of == "calibrate":  # a new image each time, since what they show is fitted to
         return Sample(number, calibrated[round_ % len(calibrated)])
-    picture = round_ // len(judged) * len(_KINDS) + kind
-    return Sample(picture, judged[round_ % len(judged)])
+    image = round_ // len(judged) * len(_KINDS) + kind
+    return Sample(image, judged[round_ % len(judged)])

@@ -28,10 +28,10 @@ Floats = NDArray[np.float32]
 
 FLOAT16_MAX = 65504
 ROOM = 32
-"""How far below float16's limit a measured peak must stay: other pictures differ."""
+"""How far below float16's limit a measured peak must stay: other images differ."""
 
 CALIBRATION_SIDE = 512
-"""Pixels at most: peaks come from channels, not from places in the picture."""
+"""Pixels at most: peaks come from channels, not from places in the image."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Peaks:
 
 
 def measure(weights: Weights, config: VisionConfig) -> Peaks:
-    """Run a tower, not rescaled yet, in float32 over the calibration pictures."""
+    """Run a tower, not rescaled yet, in float32 over the calibration images."""
     tower = FastViTHD(config)
     prefix = "vision_tower."
     tower.load_weights(
@@ -75,7 +75,7 @@ def measure(weights: Weights, config: VisionConfig) -> Peaks:
         min(side, max(CALIBRATION_SIDE, config.stride)) for side in config.image_size
     ]
     found: dict[int | None, float] = defaultdict(float)
-    for pixel_values in calibration_pictures((sides[0], sides[1])):
+    for pixel_values in calibration_images((sides[0], sides[1])):
         for stage, array in _values(tower, pixel_values):
             found[stage] = max(_peak(array), found[stage])
     streams = tuple(found[stage] for stage in range(len(config.layers)))
@@ -187,17 +187,17 @@ def _shift(peak: float) -> int:
     return min(max(0, needed), LARGEST_SHIFT)
 
 
-def calibration_pictures(size: tuple[int, int]) -> list[mx.array]:
-    """Pixel values (1, H, W, 3) in [0, 1] of unlike pictures: flat, smooth, sharp."""
+def calibration_images(size: tuple[int, int]) -> list[mx.array]:
+    """Pixel values (1, H, W, 3) in [0, 1] of unlike images: flat, smooth, sharp."""
     random = np.random.default_rng(0)
     height, width = size
-    pictures = (
+    images = (
         np.ones((height, width, 3), np.float32),
         _gradient(height, width),
         _strokes(height, width, random),
         random.random((height, width, 3), np.float32),
     )
-    return [mx.array(picture)[None] for picture in pictures]
+    return [mx.array(image)[None] for image in images]
 
 
 def _gradient(height: int, width: int) -> Floats:

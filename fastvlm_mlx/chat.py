@@ -46,7 +46,7 @@ class Chat:
         self.system = system
 
     def __repr__(self) -> str:
-        images = sum(len(turn.pictures) for turn in self._turns)
+        images = sum(len(turn.images) for turn in self._turns)
         return f"<Chat of {len(self._turns)} turns and {images} images>"
 
     def ask(
@@ -81,7 +81,7 @@ class Chat:
             self._engine.open_image(each, asked.options, watch.lap)
             for each in asked.images
         )
-        shown = [image for turn in self._turns for image in turn.pictures]
+        shown = [image for turn in self._turns for image in turn.images]
         request = Request(
             text,
             [*shown, *new],
@@ -135,7 +135,7 @@ class Chat:
     def _history(self) -> list[Message]:
         messages = []
         for turn in self._turns:
-            messages.append(Message("user", turn.text, images=len(turn.pictures)))
+            messages.append(Message("user", turn.text, images=len(turn.images)))
             answer = Message("assistant", turn.answer, token_ids=turn.token_ids)
             messages.append(answer)
         return messages

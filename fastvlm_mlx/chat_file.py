@@ -1,4 +1,4 @@
-"""A conversation in a file: its turns, and its pictures as the model saw them.
+"""A conversation in a file: its turns, and its images as the model saw them.
 
 safetensors: pixels of each image (uint8, of `Preprocessing.shape`), and the turns as
 JSON in the metadata. The original images are not needed to go on; the KV is not kept.
@@ -24,10 +24,10 @@ _FORMAT = "fastvlm-mlx chat 1"
 
 @dataclass(frozen=True)
 class Turn:
-    """A question with its pictures, and the answer."""
+    """A question with its images, and the answer."""
 
     text: str
-    pictures: tuple[OpenedImage, ...]
+    images: tuple[OpenedImage, ...]
     answer: str
     token_ids: tuple[int, ...] | None  # the answer's, if its text came from them
 
@@ -50,10 +50,10 @@ def write_script(path: Path, script: Script) -> None:
         raise WriteError(
             f"{path} is there and is no saved conversation; choose another name."
         )
-    pictures = [picture for turn in script.turns for picture in turn.pictures]
+    images = [image for turn in script.turns for image in turn.images]
     arrays = {
-        str(index): mx.array(picture.pixels(lambda _: None))
-        for index, picture in enumerate(pictures)
+        str(index): mx.array(image.pixels(lambda _: None))
+        for index, image in enumerate(images)
     }
     turns = [_turn_to_json(turn) for turn in script.turns]
     told = json.dumps({"system": script.system, "turns": turns})
@@ -100,31 +100,31 @@ def _is_script(path: Path) -> bool:
 
 
 def _turn_to_json(turn: Turn) -> dict[str, Any]:
-    looks = [dataclasses.asdict(picture.look) for picture in turn.pictures]
+    preps = [dataclasses.asdict(image.preprocessing) for image in turn.images]
     return {
         "text": turn.text,
-        "looks": looks,
+        "looks": preps,
         "answer": turn.answer,
         "token_ids": turn.token_ids,
     }
 
 
 def _turn_from_json(told: dict[str, Any], pixels: Iterator[Any]) -> Turn:
-    pictures = [_picture(next(pixels, None), look) for look in told["looks"]]
+    images = [_image(next(pixels, None), prep) for prep in told["looks"]]
     ids = told["token_ids"]
     token_ids = None if ids is None else tuple(ids)
-    return Turn(told["text"], tuple(pictures), told["answer"], token_ids)
+    return Turn(told["text"], tuple(images), told["answer"], token_ids)
 
 
-def _picture(pixels: Any, look: dict[str, Any]) -> OpenedImage:
+def _image(pixels: Any, prep: dict[str, Any]) -> OpenedImage:
     """Pixels as they were prepared: anything else would not be what was seen."""
-    height, width = look["size"]
+    height, width = prep["size"]
     seen = Preprocessing(
         (height, width),
-        look["mode"],
-        look.get("exact") is True,
-        look.get("anyres") is True,
+        prep["mode"],
+        prep.get("exact") is True,
+        prep.get("anyres") is True,
     )
     if getattr(pixels, "shape", None) != seen.shape or pixels.dtype != np.uint8:
-        raise ValueError("a picture is missing or not of its size")
+        raise ValueError("an image is missing or not of its size")
     return OpenedImage.of_pixels(pixels, seen)

@@ -68,7 +68,7 @@ class VisionConfig:
 
     @property
     def trained_sizes(self) -> set[tuple[int, int]]:
-        """(H, W) of the pictures that training saw, in pixels."""
+        """(H, W) of the images that training saw, in pixels."""
         return {self.image_size, *((side, side) for side in self.trained_resolutions)}
 
     def stream_eps(self, index: int) -> float:
@@ -223,7 +223,7 @@ class FastVLMConfig:
     image_token_index: int  # the id that stands for an image, never embedded
     eos_token_ids: tuple[int, ...]  # any of them ends an answer
     max_length: int  # positions that prompt and answer may take together
-    image_mode: ImageMode = "pad"  # how training made pictures square
+    image_mode: ImageMode = "pad"  # how training made images square
     quantization: QuantizationConfig | None = None
     fits_float16: bool = False  # measured: the tower stays within float16's range
     source: str = ""  # where the weights came from

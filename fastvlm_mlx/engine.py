@@ -22,8 +22,8 @@ from .generation.result import Answer, GenerationResult
 from .generation.sampling import make_sampler
 from .generation.text_stream import AsyncTextStream, Outlet, TextStream
 from .images import resolution
+from .images.decode import ImageFile as ImageFile
 from .images.decode import ImageSource, read_file, upright_size
-from .images.decode import PictureFile as ImageFile
 from .images.encoder import ImageEncoder
 from .images.image import ImageOpener, OpenedImage
 from .images.preprocessing import Preprocessing
@@ -94,18 +94,18 @@ class Engine:
         options = request.options
         resolution.check(self.config, options)
         chosen = [self._chosen(image, options) for image in request.images]
-        looks = [look for _, look in chosen]
-        lengths = [resolution.positions(self.config, look) for look in looks]
+        preps = [prep for _, prep in chosen]
+        lengths = [resolution.positions(self.config, prep) for prep in preps]
         prompt = self.tokenizer.build(request.messages, lengths)
         self._check_cache(prompt, options)
         step = self._prefill_step(len(prompt), options)
-        memory = self._check_memory(len(prompt), looks, options, step)
+        memory = self._check_memory(len(prompt), preps, options, step)
         lap("tokenize")
         images = tuple(
-            self._opened(image, look, options, lap) for image, look in chosen
+            self._opened(image, prep, options, lap) for image, prep in chosen
         )
         vision = self.config.vision_config
-        infos = tuple(resolution.image_info(vision, look) for look in looks)
+        infos = tuple(resolution.image_info(vision, prep) for prep in preps)
         return Opened(prompt, options, images, infos, memory, step)
 
     def open_image(
@@ -119,27 +119,27 @@ class Engine:
     ) -> "tuple[Image | ImageFile, Preprocessing]":
         """An image and its preprocessing; its file is read if its size decides."""
         if isinstance(image, OpenedImage):
-            return image, image.look
+            return image, image.preprocessing
         source: ImageSource | ImageFile = image
         size = None
-        if resolution.depends_on_picture(options):
+        if resolution.depends_on_image(options):
             source = read_file(image) or image  # what is measured is what is decoded
             size = upright_size(source)
-        look = resolution.choose_look(self.config, options, size)
-        resolution.positions(self.config, look)  # no image is opened to be refused
-        return source, look
+        prep = resolution.choose_preprocessing(self.config, options, size)
+        resolution.positions(self.config, prep)  # no image is opened to be refused
+        return source, prep
 
     def _opened(
         self,
         source: Image | ImageFile,
-        look: Preprocessing,
+        prep: Preprocessing,
         options: GenerationOptions,
         lap: Lap,
     ) -> OpenedImage:
         """An image with its pixels in memory, unless it was encoded before."""
         image = source
         if not isinstance(image, OpenedImage):
-            image = self._images.open(image, look, lap)
+            image = self._images.open(image, prep, lap)
         known = options.reads_cache and image.digest in self.caches.features
         if not known:
             image.pixels(lap)
@@ -160,23 +160,23 @@ class Engine:
     def _check_memory(
         self,
         positions: int,
-        looks: Sequence[Preprocessing],
+        preps: Sequence[Preprocessing],
         options: GenerationOptions,
         step: int,
     ) -> MemoryPlan:
         """Refuse what takes too much; images are encoded one after another."""
         most = min(positions + options.max_tokens, self.config.max_length)
         text = Work(None, most, prefill_step=step)
-        works = {replace(text, resolution=e.size, views=e.views) for e in looks}
+        works = {replace(text, resolution=e.size, views=e.views) for e in preps}
         plans = [
             memory_plan.check(self.config, self._weights_bytes, work, self._machine)
             for work in works or {text}
         ]
         return replace(plans[0], encode=max(plan.encode for plan in plans))
 
-    def _views_together(self, look: Preprocessing) -> int:
+    def _views_together(self, prep: Preprocessing) -> int:
         """Views of an image that may be encoded at a time."""
-        work = Work(look.size, 0, views=look.views)
+        work = Work(prep.size, 0, views=prep.views)
         return memory_plan.views_together(
             self.config, self._weights_bytes, work, self._machine
         )

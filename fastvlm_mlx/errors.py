@@ -3,7 +3,7 @@
 * FastVLMError
     * ConfigError      a config.json that cannot describe a model
     * CheckpointError  weights that are missing, extra, misshapen or unreadable
-    * ImageError       a picture that cannot be opened or used
+    * ImageError       an image that cannot be opened or used
     * PromptError      a prompt that cannot be built or does not fit the model
     * OptionError      an argument outside its range
     * CacheError       a saved prompt or conversation that cannot be taken up
@@ -27,7 +27,7 @@ LONGEST_QUOTE = 80
 def quoted(value: object) -> str:
     """A value as Python writes it, in at most 80 characters: the middle is left out.
 
-    What a message repeats may be a picture in base64, or a whole file.
+    What a message repeats may be an image in base64, or a whole file.
     """
     return shortened(repr(value))
 
@@ -54,7 +54,7 @@ class CheckpointError(FastVLMError):
 
 
 class ImageError(FastVLMError):
-    """A picture that cannot be opened or used."""
+    """An image that cannot be opened or used."""
 
 
 class PromptError(FastVLMError):

@@ -37,13 +37,13 @@ class JobReport:
     left_out: tuple[str, ...] = ()  # what folders hold besides images
 
 
-def tasks_from_jsonl(
+def lines_from_jsonl(
     path: Path, defaults: Mapping[str, Any], model: str
 ) -> list[JobLine]:
     """Read and check the requests of a job, one JSON object per line.
 
     Args:
-        path: its pictures' paths are relative to its folder.
+        path: its images' paths are relative to its folder.
         defaults: arguments of Request for lines that do not say otherwise.
         model: what else decides the answers.
 
@@ -74,16 +74,16 @@ def tasks_from_jsonl(
     return [_beside(path, task) for task in tasks.values()]
 
 
-def tasks_from_pictures(
+def lines_from_images(
     patterns: Sequence[str], defaults: Mapping[str, Any], model: str
 ) -> list[JobLine]:
-    """One question about each of many pictures; a picture's path is its id.
+    """One question about each of many images; an image's path is its id.
 
     Args:
         patterns: files, folders, and patterns such as "photos/**/*.jpg". Of a folder
             all files are taken whose names end as those of images do, but hidden ones
             and those of folders in it; `left_out` lists the others.
-        defaults: the arguments of Request, pictures left out.
+        defaults: the arguments of Request, images left out.
 
     Raises:
         JobError: nothing is there.
@@ -94,12 +94,12 @@ def tasks_from_pictures(
     for path in paths:
         arguments = {**defaults, "images": [path]}
         tasks.append(JobLine(path, arguments, _digest(arguments, model)))
-    Request.of(tasks[0].arguments)  # they differ in their picture only
+    Request.of(tasks[0].arguments)  # they differ in their image only
     return tasks
 
 
 def left_out(patterns: Sequence[str]) -> list[str]:
-    """What lies in the folders of `tasks_from_pictures` and is asked nothing about.
+    """What lies in the folders of `lines_from_images` and is asked nothing about.
 
     Returns:
         Paths, those of folders with a "/" at their end; hidden ones are among them.

@@ -17,7 +17,7 @@ _PLAIN: dict[type, Callable[[Any], Any]] = {Integral: int, Real: float}
 
 @dataclass(frozen=True)
 class Auto:
-    """A resolution chosen for each picture by its size ("auto", "auto:1536")."""
+    """A resolution chosen for each image by its size ("auto", "auto:1536")."""
 
     at_most: int | None = None  # pixels of a side; None is the largest trained with
 
@@ -57,16 +57,16 @@ class GenerationOptions:
     max_tokens: int = 256
     stop: tuple[str, ...] = ()  # strings that end the answer, themselves left out
 
-    temperature: float = 0.0  # 0 takes the likeliest token every time
-    top_p: float = 1.0  # keep the likeliest tokens up to this probability
-    min_p: float = 0.0  # drop tokens under this share of the likeliest one
+    temperature: float = 0.0  # 0 takes the most probable token every time
+    top_p: float = 1.0  # keep the most probable tokens up to this probability
+    min_p: float = 0.0  # drop tokens under this share of the most probable one
     top_k: int = 0  # keep this many tokens; 0 keeps all
     seed: int | None = None
 
-    # (H, W), or by each picture's size; None is the checkpoint's own
+    # (H, W), or by each image's size; None is the checkpoint's own
     resolution: tuple[int, int] | Auto | None = None
-    max_visual_tokens: int | None = None  # of each picture; Auto keeps to it
-    keep_aspect: bool = False  # frames of the pictures' own shape, no black bars
+    max_visual_tokens: int | None = None  # of each image; Auto keeps to it
+    keep_aspect: bool = False  # frames of the images' own shape, no black bars
     anyres: bool = False  # an overview and 2x2 tiles: 5 times the tokens
     image_mode: ImageMode | None = None  # None is the checkpoint's own
     exact_pixels: bool = False  # decode even the largest JPEG in full
@@ -88,10 +88,10 @@ class GenerationOptions:
         self._require("stop", tuple, _are_texts, "strings that are not empty")
         if self.seed is not None:
             self._require("seed", Integral, lambda n: 0 <= n < 1 << 64, "in [0, 2**64)")
-        self._check_looking()
+        self._check_preprocessing()
         self._check_memory()
 
-    def _check_looking(self) -> None:
+    def _check_preprocessing(self) -> None:
         if self.resolution is not None and not isinstance(self.resolution, Auto):
             self._require("resolution", tuple, _are_sides, "(height, width) in pixels")
             object.__setattr__(self, "resolution", tuple(map(int, self.resolution)))
@@ -102,9 +102,9 @@ class GenerationOptions:
             self._require(name, bool, lambda _: True, "True or False")
         if self.max_visual_tokens is not None:
             self._require("max_visual_tokens", Integral, lambda n: n >= 1, "at least 1")
-        self._check_dial()
+        self._check_resolution()
 
-    def _check_dial(self) -> None:
+    def _check_resolution(self) -> None:
         """Refuse what two settings would decide."""
         resolution = self.resolution
         if self.max_visual_tokens is not None and not isinstance(resolution, Auto):
@@ -116,7 +116,7 @@ class GenerationOptions:
             return
         if isinstance(resolution, tuple) and resolution[0] != resolution[1]:
             raise OptionError(
-                f"keep_aspect takes the shape from the picture and resolution "
+                f"keep_aspect takes the shape from the image and resolution "
                 f"{_named(resolution)} states one; expected one of them, or the longer "
                 "side alone."
             )
@@ -187,7 +187,7 @@ class GenerationOptions:
         if isinstance(stop, str | list):
             given["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
         if isinstance(resolution, Integral | str):
-            given["resolution"] = _dialled(str(resolution))
+            given["resolution"] = _parsed(str(resolution))
         elif isinstance(resolution, list):
             given["resolution"] = tuple(resolution)
         return cls(**given)
@@ -198,7 +198,7 @@ def option_names() -> set[str]:
     return {field.name for field in fields(GenerationOptions)}
 
 
-def _dialled(text: str) -> tuple[int, int] | Auto:
+def _parsed(text: str) -> tuple[int, int] | Auto:
     """Auto, or (height, width) in pixels."""
     found = re.fullmatch(r"auto(?::([0-9]{1,9}))?", text)
     if found:

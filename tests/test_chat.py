@@ -47,9 +47,9 @@ def as_one_prompt(vlm: FastVLM, chat: Chat, text: str) -> tuple[int, ...]:
     """The next answer, from all turns at once and without any cache."""
     messages: list[Message] = []
     for turn in chat.history:
-        messages.append(Message("user", turn.text, images=len(turn.pictures)))
+        messages.append(Message("user", turn.text, images=len(turn.images)))
         messages.append(Message("assistant", turn.answer, token_ids=turn.token_ids))
-    pictures = [picture for turn in chat.history for picture in turn.pictures]
+    pictures = [picture for turn in chat.history for picture in turn.images]
     request = Request(text, pictures, history=messages, max_tokens=4, use_cache=False)
     return vlm.engine.stream(request).result.token_ids
 
@@ -250,8 +250,8 @@ def test_a_saved_conversation_goes_on(
             other.answer,
             other.token_ids,
         )
-        looks = [[each.look for each in turn.pictures] for turn in (one, other)]
-        digests = [[each.digest for each in turn.pictures] for turn in (one, other)]
+        looks = [[each.preprocessing for each in turn.images] for turn in (one, other)]
+        digests = [[each.digest for each in turn.images] for turn in (one, other)]
         assert looks[0] == looks[1] and digests[0] == digests[1]
     expected = chat.ask("And?")
     result = again.ask("And?")
@@ -268,7 +268,7 @@ def test_a_file_that_was_seen_but_never_decoded_is_saved_too(
     other.ask("Why?", image=picture_file)  # known by its bytes
     other.save(tmp_path / "talk")
     other.load(tmp_path / "talk")
-    assert other.history[0].pictures[0].digest == chat.history[0].pictures[0].digest
+    assert other.history[0].images[0].digest == chat.history[0].images[0].digest
 
 
 def test_what_is_no_conversation_is_refused(

@@ -22,9 +22,9 @@ from fastvlm_mlx.images.formats import SUFFIXES
 from fastvlm_mlx.jobs import (
     JobReport,
     left_out,
+    lines_from_images,
+    lines_from_jsonl,
     run_job,
-    tasks_from_jsonl,
-    tasks_from_pictures,
 )
 
 QUESTION = "What is in this picture?"
@@ -45,7 +45,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def tasks_of(path: Path, **defaults: Any) -> list[JobLine]:
-    return tasks_from_jsonl(path, defaults, "model")
+    return lines_from_jsonl(path, defaults, "model")
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_pictures_by_folder_name_and_pattern(
     folder: Path, patterns: list[str], expected: list[str]
 ) -> None:
     given = [str(folder / pattern) for pattern in patterns]
-    tasks = tasks_from_pictures(given, {"prompt": QUESTION}, "model")
+    tasks = lines_from_images(given, {"prompt": QUESTION}, "model")
     assert [task.id for task in tasks] == [str(folder / name) for name in expected]
     assert [task.arguments["images"] for task in tasks] == [[t.id] for t in tasks]
 
@@ -196,7 +196,7 @@ def test_a_folders_images_are_of_every_format_that_is_read(
 ) -> None:
     for name in (f"a{suffix}", f"b{suffix.upper()}"):
         (tmp_path / name).touch()
-    tasks = tasks_from_pictures([str(tmp_path)], {"prompt": QUESTION}, "model")
+    tasks = lines_from_images([str(tmp_path)], {"prompt": QUESTION}, "model")
     assert [Path(str(task.id)).stem for task in tasks] == ["a", "b"]
 
 
@@ -206,7 +206,7 @@ def test_what_a_folder_holds_besides_is_listed(folder: Path) -> None:
     found = [str(Path(each).relative_to(folder)) for each in left_out([str(folder)])]
     assert found == [".hidden.jpg", ".secret", "gone.png", "more", "notes.txt"]
     assert f"{folder}/more/" in left_out([str(folder)] * 2)
-    tasks = tasks_from_pictures([str(folder)], {"prompt": QUESTION}, "model")
+    tasks = lines_from_images([str(folder)], {"prompt": QUESTION}, "model")
     seen = {str(task.id) for task in tasks} | {*left_out([str(folder)])}
     assert len(seen) == len(list(folder.iterdir()))
 
@@ -223,18 +223,18 @@ def test_a_folder_called_like_home(
     (tmp_path / "~" / "a.png").touch()
     monkeypatch.chdir(tmp_path)
     for pattern in ("./~", "./~/a.png", "./~/*.png"):
-        tasks = tasks_from_pictures([pattern], {"prompt": QUESTION}, "model")
+        tasks = lines_from_images([pattern], {"prompt": QUESTION}, "model")
         assert [task.id for task in tasks] == ["./~/a.png"]
 
 
 def test_no_pictures(folder: Path) -> None:
     with pytest.raises(JobError, match="holds no image"):
-        tasks_from_pictures([str(folder / "*.gif")], {"prompt": "a"}, "model")
+        lines_from_images([str(folder / "*.gif")], {"prompt": "a"}, "model")
 
 
 def test_a_bad_question_about_pictures_is_refused(folder: Path) -> None:
     with pytest.raises(FastVLMError, match="top_p is 7"):
-        tasks_from_pictures([str(folder)], {"prompt": "a", "top_p": 7}, "model")
+        lines_from_images([str(folder)], {"prompt": "a", "top_p": 7}, "model")
 
 
 def test_a_report_says_what_was_left_out(tmp_path: Path, answer: Run) -> None:
@@ -446,7 +446,7 @@ def test_another_model_is_another_job(answer: Run, tmp_path: Path) -> None:
     path = write_lines(tmp_path / "in.jsonl", [{"prompt": "a", "max_tokens": 2}])
     answer(tasks_of(path))
     with pytest.raises(JobError, match="another one"):
-        answer(tasks_from_jsonl(path, {}, "other model"))
+        answer(lines_from_jsonl(path, {}, "other model"))
 
 
 # --- kill -9 ----------------------------------------------------------------------

@@ -15,7 +15,7 @@ class CacheStats:
     """Counts since the model was loaded; bytes are those held now."""
 
     images_encoded: int  # went through the encoder
-    feature_hits: int  # pictures that did not have to
+    feature_hits: int  # images that did not have to
     feature_misses: int
     feature_bytes: int
     prefix_hits: int  # requests that began as an earlier one
@@ -28,9 +28,9 @@ class Caches:
     """The caches of one model. Another model has its own, so nothing can be mixed.
 
     Args:
-        max_bytes: for pictures and prompts together; None is a share of the memory,
+        max_bytes: for images and prompts together; None is a share of the memory,
             0 keeps nothing.
-        folder: where encoded pictures outlive the process; None is nowhere.
+        folder: where encoded images outlive the process; None is nowhere.
         identity: the model's, asked for only if there is a folder.
     """
 

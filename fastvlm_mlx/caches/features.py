@@ -1,4 +1,4 @@
-"""Pictures that were encoded before, by a digest of what the model would see.
+"""Images that were encoded before, by a digest of what the model would see.
 
 The key is made of the prepared pixels, so whatever decides them (file, rotation,
 transparency, resolution, pad or crop) decides it too, and no list of settings has to
@@ -24,7 +24,7 @@ class FeatureCache:
         self._lock = threading.Lock()
 
     def get(self, digest: str) -> mx.array | None:
-        """What a picture was encoded to, if it is known."""
+        """What an image was encoded to, if it is known."""
         with self._lock:
             found = self._arrays.get(digest)
             if found is not None:
@@ -38,22 +38,22 @@ class FeatureCache:
         return found
 
     def put(self, digest: str, image_embeds: mx.array) -> None:
-        """Keep what a picture was encoded to."""
+        """Keep what an image was encoded to."""
         self._keep(digest, image_embeds)
         if self.folder is not None:
             self.folder.write(digest, image_embeds)
 
     def drop(self, digest: str) -> None:
-        """Forget one picture, as far as memory goes."""
+        """Forget one image, as far as memory goes."""
         with self._lock:
             self._arrays.pop(digest, None)
 
     def __contains__(self, digest: str) -> bool:
-        """Whether a picture is here, in memory."""
+        """Whether an image is here, in memory."""
         return digest in self._arrays
 
     def clear(self) -> None:
-        """Forget every picture in memory; a folder keeps its own."""
+        """Forget every image in memory; a folder keeps its own."""
         with self._lock:
             self._arrays.clear()
 

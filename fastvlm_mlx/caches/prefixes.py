@@ -1,8 +1,8 @@
 """Prompts that were read before: the longest common beginning is not read again.
 
-A position is known by what stands there: a token id, or the digest of the picture
+A position is known by what stands there: a token id, or the digest of the image
 that it is part of. Two prompts share their KV up to the first position where these
-differ, so another picture under the same words is another prompt. Held in memory
+differ, so another image under the same words is another prompt. Held in memory
 only, bounded in bytes, least recently used first out.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .kv import LayerStates, shorten, state_bytes
 
 Key = int | str
-"""What stands at a position: a token id, or a picture's digest."""
+"""What stands at a position: a token id, or an image's digest."""
 
 
 @dataclass(frozen=True, eq=False)

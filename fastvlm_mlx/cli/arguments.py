@@ -70,25 +70,25 @@ def model_name(arguments: argparse.Namespace) -> str:
     return "nano"
 
 
-def add_looking(parser: argparse.ArgumentParser) -> None:
-    """How pictures are brought to the encoder."""
+def add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    """How images are brought to the encoder."""
     looking = parser.add_argument_group("looking")
     looking.add_argument(
         "--resolution",
         metavar="N|HxW|auto",
-        help="pixels that the picture is brought to, multiples of 64, such as 256 to "
-        "1536; auto goes by the picture's size up to what training saw, auto:N up to N",
+        help="pixels that the image is brought to, multiples of 64, such as 256 to "
+        "1536; auto goes by the image's size up to what training saw, auto:N up to N",
     )
     looking.add_argument(
         "--max-visual-tokens",
         type=int,
         metavar="N",
-        help="of each picture; --resolution auto keeps to it",
+        help="of each image; --resolution auto keeps to it",
     )
     looking.add_argument(
         "--keep-aspect",
         action="store_true",
-        help="a frame of the picture's own shape, its longer side the resolution: no "
+        help="a frame of the image's own shape, its longer side the resolution: no "
         "black bars, fewer tokens",
     )
     looking.add_argument(
@@ -159,7 +159,7 @@ def add_memory(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="positions to keep; a longer answer forgets its own beginning, never "
-        "the pictures",
+        "the images",
     )
     memory.add_argument(
         "--kv-bits", type=int, choices=(4, 8), help="quantize keys and values"

@@ -14,8 +14,8 @@ from .arguments import (
     add_batch_size,
     add_everywhere,
     add_limit,
-    add_looking,
     add_model,
+    add_preprocessing,
     add_sampling,
     chosen_options,
     model_name,
@@ -65,7 +65,7 @@ def add_parser(verbs: Verbs) -> None:
     add_batch_size(parser)
     add_model(parser)
     add_limit(parser)
-    add_looking(parser)
+    add_preprocessing(parser)
     add_sampling(parser)
     add_everywhere(parser)
     parser.set_defaults(run=run, when_stopped=GOES_ON)
@@ -110,7 +110,7 @@ def _load(arguments: argparse.Namespace, model: str) -> "FastVLM":
 
 
 def _tasks(arguments: argparse.Namespace, model: str) -> "list[JobLine]":
-    from ..jobs import tasks_from_jsonl, tasks_from_pictures
+    from ..jobs import lines_from_images, lines_from_jsonl
 
     if looks_like_image(arguments.output):
         raise JobError(
@@ -122,7 +122,7 @@ def _tasks(arguments: argparse.Namespace, model: str) -> "list[JobLine]":
     if not files and arguments.prompt is None:
         raise JobError("There is no question; expected --prompt TEXT with images.")
     if not files:
-        return tasks_from_pictures(arguments.input, _defaults(arguments), decisive)
+        return lines_from_images(arguments.input, _defaults(arguments), decisive)
     if len(arguments.input) > 1:
         raise JobError(
             f"{shortened(files[0])} came with other inputs; expected one .jsonl file, "
@@ -131,7 +131,7 @@ def _tasks(arguments: argparse.Namespace, model: str) -> "list[JobLine]":
     source = expanded(files[0])
     if os.path.realpath(source) == os.path.realpath(arguments.output):
         raise JobError(f"{shortened(source)} is input and output; expected two files.")
-    return tasks_from_jsonl(source, _defaults(arguments), decisive)
+    return lines_from_jsonl(source, _defaults(arguments), decisive)
 
 
 def _left_out(arguments: argparse.Namespace) -> list[str]:

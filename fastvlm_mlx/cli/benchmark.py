@@ -28,7 +28,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "benchmark",
         help="time this machine",
-        description="Time a picture's way to the first token and the tokens after it, "
+        description="Time an image's way to the first token and the tokens after it, "
         "by resolution. Without --model, with random numbers for weights.",
     )
     which = parser.add_mutually_exclusive_group()
@@ -112,7 +112,7 @@ def _folder(arguments: argparse.Namespace) -> "tuple[Path, FastVLMConfig]":
 
 
 def _check_sizes(config: "FastVLMConfig", sizes: list[tuple[int, int]]) -> int:
-    """Visual tokens of the largest picture."""
+    """Visual tokens of the largest image."""
     try:
         return max(config.vision_config.num_tokens(size) for size in sizes)
     except ConfigError as error:
@@ -135,7 +135,7 @@ def _beside(
     if arguments.model is None:
         paper = [each / 1000 for each in PAPER[arguments.geometry]]
         lines.append(_row("1024x1024", "M1 Max *", "", *paper, ""))
-        lines.append("* the paper's: encoder on the Neural Engine, picture only")
+        lines.append("* the paper's: encoder on the Neural Engine, image only")
     return lines
 
 

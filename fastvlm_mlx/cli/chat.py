@@ -9,9 +9,9 @@ from .arguments import (
     Verbs,
     add_everywhere,
     add_limit,
-    add_looking,
     add_memory,
     add_model,
+    add_preprocessing,
     add_sampling,
     chosen_options,
     model_name,
@@ -61,7 +61,7 @@ def add_parser(verbs: Verbs) -> None:
         help="an image for the first question; may be given several times",
     )
     parser.add_argument("--system", metavar="TEXT", help="replaces the system prompt")
-    add_looking(parser)
+    add_preprocessing(parser)
     add_sampling(parser)
     add_memory(parser)
     add_limit(parser)
@@ -186,7 +186,7 @@ class Talk:
 
     def _mention_no_image(self) -> None:
         """Once for each beginning: a question about an image is answered anyhow."""
-        seen = any(turn.pictures for turn in self._chat.history)
+        seen = any(turn.images for turn in self._chat.history)
         if not (seen or self._waiting or self._said_no_image):
             self._said_no_image = True
             self._remark("no image yet: /image PATH shows one, or drag a file here")

@@ -113,7 +113,7 @@ def _add_quantization(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--calibrate",
         action="store_true",
-        help="round with a view to what the layers see on pictures: better at equal "
+        help="round with a view to what the layers see on images: better at equal "
         "size, slower to make",
     )
     add_samples(group, "--quality-samples")

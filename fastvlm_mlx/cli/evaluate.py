@@ -11,8 +11,8 @@ from .arguments import (
     add_batch_size,
     add_everywhere,
     add_limit,
-    add_looking,
     add_model,
+    add_preprocessing,
     chosen_options,
     model_name,
     typed_path,
@@ -48,7 +48,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     add_model(parser)
     add_limit(parser)
-    add_looking(parser)
+    add_preprocessing(parser)
     add_everywhere(parser)
     parser.set_defaults(run=run, when_stopped=GOES_ON)
 
@@ -145,24 +145,24 @@ def _questions(arguments: argparse.Namespace, task: "Task") -> "Questions":
     if arguments.data is None:
         raise JobError(f"There is no data for {task.name}; expected --data PATH.")
     table = open_table(Path(arguments.data), task, arguments.split)
-    pictures, folder = _pictures(arguments, task)
-    return read_questions(task, table, pictures, arguments.limit, folder)
+    images, folder = _images(arguments, task)
+    return read_questions(task, table, images, arguments.limit, folder)
 
 
-def _pictures(
+def _images(
     arguments: argparse.Namespace, task: "Task"
 ) -> "tuple[Table | None, Path | None]":
-    """A table of pictures by id, or the folder of picture files, where one is told."""
-    from ..evaluate.source import open_pictures, open_table
+    """A table of images by id, or the folder of image files, where one is told."""
+    from ..evaluate.source import open_images, open_table
 
     told = Path(arguments.images) if arguments.images else None
-    if task.picture_id is None:
+    if task.image_id is None:
         if told is not None and not told.is_dir():
-            raise JobError(f"{told} is no folder; expected one of picture files.")
+            raise JobError(f"{told} is no folder; expected one of image files.")
         return None, told
     if told is None:
-        return open_pictures(Path(arguments.data), task), None
-    return open_pictures(told, task) or open_table(told, task, arguments.split), None
+        return open_images(Path(arguments.data), task), None
+    return open_images(told, task) or open_table(told, task, arguments.split), None
 
 
 def _tell(arguments: argparse.Namespace, summary: dict[str, Any], task: "Task") -> None:

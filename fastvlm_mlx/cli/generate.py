@@ -10,9 +10,9 @@ from .arguments import (
     Verbs,
     add_everywhere,
     add_limit,
-    add_looking,
     add_memory,
     add_model,
+    add_preprocessing,
     add_sampling,
     chosen_options,
     model_name,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..config import FastVLMConfig
     from ..generation.result import GenerationResult
     from ..generation.text_stream import TextStream
-    from ..images.decode import ImageSource, PictureFile
+    from ..images.decode import ImageFile, ImageSource
     from ..images.preprocessing import Fit
     from ..options import GenerationOptions
 
@@ -61,7 +61,7 @@ def add_parser(verbs: Verbs) -> None:
         "--prompt", metavar="TEXT", help="the question, or - for standard input"
     )
     parser.add_argument("--system", metavar="TEXT", help="replaces the system prompt")
-    add_looking(parser)
+    add_preprocessing(parser)
     add_sampling(parser)
     add_memory(parser)
     output = parser.add_argument_group("output")
@@ -115,13 +115,18 @@ def _opened_ahead(
     interrupts elsewhere may never let go of what the thread would wait for.
     """
     from ..images.decode import open_ahead, read_file, upright_size
-    from ..images.resolution import check, choose_look, depends_on_picture, positions
+    from ..images.resolution import (
+        check,
+        choose_preprocessing,
+        depends_on_image,
+        positions,
+    )
 
-    def frame(source: "ImageSource | PictureFile") -> "tuple[tuple[int, int], Fit]":
-        size = upright_size(source) if depends_on_picture(options) else None
-        look = choose_look(config, options, size)
-        positions(config, look)
-        return look.size, look.mode
+    def frame(source: "ImageSource | ImageFile") -> "tuple[tuple[int, int], Fit]":
+        size = upright_size(source) if depends_on_image(options) else None
+        prep = choose_preprocessing(config, options, size)
+        positions(config, prep)
+        return prep.size, prep.mode
 
     try:
         check(config, options)

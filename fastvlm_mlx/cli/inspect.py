@@ -102,7 +102,7 @@ def _tower(found: Any) -> list[str]:
     return [
         f"tokens      image {config.image_token_index}, end {ends}; at most "
         f"{config.max_length} positions",
-        f"pictures    {height}x{width} pixels in training{others}; visual tokens by "
+        f"images    {height}x{width} pixels in training{others}; visual tokens by "
         f"side: {tokens}",
     ]
 

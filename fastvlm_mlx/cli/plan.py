@@ -41,7 +41,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument(
-        "--resolution", metavar="N|HxW", help="of pictures (default: the model's)"
+        "--resolution", metavar="N|HxW", help="of images (default: the model's)"
     )
     parser.add_argument(
         "--anyres", action="store_true", help="an overview and 2x2 tiles of each"
@@ -50,7 +50,7 @@ def add_parser(verbs: Verbs) -> None:
         "--context", type=int, metavar="N", help="positions of prompt and answer"
     )
     parser.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="pictures and answers at once"
+        "--batch", type=int, default=1, metavar="N", help="images and answers at once"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead")
     add_limit(parser)

@@ -14,7 +14,7 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "quality",
         help="tell what one model lost against another",
-        description="Ask A built-in questions about built-in pictures, lead B along "
+        description="Ask A built-in questions about built-in images, lead B along "
         "its answers, and compare their next-token distributions. Both are two forms "
         "of one model: B quantized, A at full precision.",
     )
@@ -64,6 +64,6 @@ def quality_lines(quality: Any) -> list[str]:
         f"KL divergence {quality.kl_divergence:.2g} nats per token, "
         f"{quality.largest_kl:.2g} at most",
         f"same first choice at {quality.top1_agreement:.1%} of "
-        f"{quality.positions} positions, in {quality.samples} answers about pictures",
+        f"{quality.positions} positions, in {quality.samples} answers about images",
         f"perplexity times {quality.perplexity_ratio:.4g}",
     ]

@@ -37,7 +37,7 @@ def cache_stats(stats: "CacheStats") -> str:
     """What earlier requests left, and how often it served."""
     return "\n".join(
         [
-            f"{stats.images_encoded} pictures encoded, {stats.feature_hits} found, "
+            f"{stats.images_encoded} images encoded, {stats.feature_hits} found, "
             f"{stats.feature_bytes / 1e6:.1f} MB kept",
             f"{stats.reused_positions} positions reused in {stats.prefix_hits} prompts "
             f"of {stats.prefix_hits + stats.prefix_misses}, "
@@ -47,11 +47,11 @@ def cache_stats(stats: "CacheStats") -> str:
 
 
 def _looked_at(image: "ImageInfo") -> str:
-    """The resolution of one picture, and what it came to."""
+    """The resolution of one image, and what it came to."""
     height, width = image.resolution
     views = f" in {image.views} views" if image.views > 1 else ""
     note = ", outside training" if image.outside_training else ""
-    return f"picture at {height}x{width}{views}, {image.tokens} visual tokens{note}"
+    return f"image at {height}x{width}{views}, {image.tokens} visual tokens{note}"
 
 
 def _milliseconds(name: str, seconds: float) -> str:

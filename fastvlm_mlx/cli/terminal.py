@@ -227,7 +227,7 @@ def silence() -> None:
 
 
 def _printable(text: str) -> str:
-    """A picture can make a model write escape codes; a terminal must not obey them."""
+    """An image can make a model write escape codes; a terminal must not obey them."""
     return _CONTROL.sub("\ufffd", text) if sys.stdout.isatty() else text
 
 

@@ -7,7 +7,7 @@ from ..config import TextConfig
 from .backend import current, mx
 
 FEATURE_SHARE = 64
-"""One part in so many of the memory is for pictures already encoded."""
+"""One part in so many of the memory is for images already encoded."""
 
 PREFIX_SHARE = 16
 """One part in so many of the memory is for prompts already read."""

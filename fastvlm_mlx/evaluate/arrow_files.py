@@ -14,7 +14,7 @@ from ..errors import LONGEST_QUOTE, JobError, shortened
 from .table import Numbered
 
 _ROWS_AT_ONCE = 32
-"""Rows in memory, with their pictures."""
+"""Rows in memory, with their images."""
 
 
 class ArrowFiles:

@@ -8,19 +8,19 @@ from .paper import CARD, PAPER, PaperRow
 from .task import Judging, Task
 
 _TRAINED = "pad"
-"""How LLaVA's evaluation, and so the paper's, makes pictures square."""
+"""How LLaVA's evaluation, and so the paper's, makes images square."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
     """Under what a figure was measured."""
 
-    resolution: tuple[int, int] | None  # (H, W) in pixels; None is each picture's own
+    resolution: tuple[int, int] | None  # (H, W) in pixels; None is each image's own
     split: str  # as the data's files are called
     whole: bool = True  # every question of the split was asked
     bits: int | None = None  # of the stored weights; None is not quantized
     image_mode: str = _TRAINED
-    dials: tuple[str, ...] = ()  # "keep_aspect", "anyres"
+    settings: tuple[str, ...] = ()  # "keep_aspect", "anyres"
 
 
 def beside_paper(
@@ -53,12 +53,12 @@ def beside_paper(
 def _obstacles(task: Task, row: PaperRow, here: Conditions) -> Iterator[str]:
     """What makes the two figures answers to different questions."""
     if here.resolution != (row.resolution, row.resolution):
-        measured = "each picture's own resolution"
+        measured = "each image's own resolution"
         if here.resolution is not None:
             measured = "{}x{}".format(*here.resolution)
         yield f"reported at {row.resolution}, measured at {measured}"
-    for dial in here.dials:
-        yield f"measured with {dial}"
+    for setting in here.settings:
+        yield f"measured with {setting}"
     if here.split != task.split:
         yield f"usually reported on {task.split}, measured on {here.split}"
     if not here.whole:

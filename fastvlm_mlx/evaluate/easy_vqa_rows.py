@@ -1,6 +1,6 @@
 """easy-vqa, small enough to come as a Python package: drawn shapes of 64 x 64 pixels.
 
-https://github.com/vzhou842/easy-VQA-keras; `pip install easy-vqa` brings its pictures.
+https://github.com/vzhou842/easy-VQA-keras; `pip install easy-vqa` brings its images.
 """
 
 import importlib
@@ -29,8 +29,8 @@ def easy_vqa_rows(split: str) -> ListedRows:
     paths = getattr(package, f"get_{split}_image_paths")()
     asked = zip(*getattr(package, f"get_{split}_questions")(), strict=True)
     rows = [
-        {"question": question, "answer": answer, "image": str(paths[picture])}
-        for question, answer, picture in asked
+        {"question": question, "answer": answer, "image": str(paths[image])}
+        for question, answer, image in asked
     ]
     folder = Path(str(package.__file__)).parent
     return ListedRows(f"easy-vqa's {split} split", rows, folder, split)

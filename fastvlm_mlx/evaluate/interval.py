@@ -1,7 +1,7 @@
 """95 % confidence intervals over the questions of a task, as if they were drawn.
 
-Questions about one picture are not independent, so the true intervals are wider where
-a picture is asked about often.
+Questions about one image are not independent, so the true intervals are wider where
+an image is asked about often.
 """
 
 import math

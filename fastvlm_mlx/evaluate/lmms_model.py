@@ -47,7 +47,7 @@ class FastVLMForLmms(lmms):  # type: ignore[misc]  # it has no types
                 "pretrained, batch_size, resolution, revision, dtype or memory_limit."
             )
         self._batch_size = int(batch_size)
-        self._looking: dict[str, Any] = (
+        self._preprocessing: dict[str, Any] = (
             {} if resolution is None else {"resolution": resolution}
         )
         self._vlm = load(
@@ -71,7 +71,7 @@ class FastVLMForLmms(lmms):  # type: ignore[misc]  # it has no types
         raise NotImplementedError("fastvlm_mlx answers tasks of type generate_until")
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
-        """Not offered: FastVLM was trained on single pictures."""
+        """Not offered: FastVLM was trained on single images."""
         raise NotImplementedError("fastvlm_mlx answers tasks of type generate_until")
 
     def _request(
@@ -83,8 +83,8 @@ class FastVLMForLmms(lmms):  # type: ignore[misc]  # it has no types
         task: str,
         split: str,
     ) -> Request:
-        pictures = doc_to_visual(self.task_dict[task][split][place])
-        return Request(context, pictures, **options_from(given), **self._looking)
+        images = doc_to_visual(self.task_dict[task][split][place])
+        return Request(context, images, **options_from(given), **self._preprocessing)
 
 
 def options_from(given: Mapping[str, Any]) -> dict[str, Any]:

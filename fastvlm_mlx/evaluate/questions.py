@@ -1,4 +1,4 @@
-"""A table as a task's questions: checked, and with their pictures still on disk."""
+"""A table as a task's questions: checked, and with their images still on disk."""
 
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobError, quoted, shortened
-from .pictures import Opened, pictures_by_id, pictures_of
+from .images import Opened, images_by_id, images_of
 from .table import Table
 from .task import Row, Task
 
@@ -28,8 +28,8 @@ class Question:
     prompt: str
     truth: Any
     group: str | None
-    picture_columns: tuple[str, ...]
-    picture_id: str | None
+    image_columns: tuple[str, ...]
+    image_id: str | None
 
 
 @dataclass(frozen=True)
@@ -39,42 +39,42 @@ class Questions:
     task: Task
     table: Table
     listed: Sequence[Question]
-    pictures: Table | None = None  # by id, where the questions' own table has none
-    folder: Path | None = None  # where pictures' paths begin, if not beside the table
+    images: Table | None = None  # by id, where the questions' own table has none
+    folder: Path | None = None  # where images' paths begin, if not beside the table
     whole: bool = True  # every question of the table is there
 
-    def with_pictures(
+    def with_images(
         self, wanted: Collection[int]
     ) -> Iterator[tuple[Question, list[Opened]]]:
-        """Questions of some rows, in order, each with its pictures, undecoded.
+        """Questions of some rows, in order, each with its images, undecoded.
 
         Raises:
-            JobError: a cell holds no picture, where the task cannot do without.
+            JobError: a cell holds no image, where the task cannot do without.
         """
         questions = {q.row: q for q in self.listed if q.row in wanted}
-        if self.pictures is not None:
-            ids = {str(q.picture_id) for q in questions.values()}
-            by_id = pictures_by_id(self.pictures, ids)
+        if self.images is not None:
+            ids = {str(q.image_id) for q in questions.values()}
+            by_id = images_by_id(self.images, ids)
             yield from ((q, _by_id(q, by_id)) for q in questions.values())
             return
-        columns = {c for q in questions.values() for c in q.picture_columns}
+        columns = {c for q in questions.values() for c in q.image_columns}
         for place, row in self.table.rows(columns, questions.keys()):
-            yield questions[place], self._pictures(questions[place], row)
+            yield questions[place], self._images(questions[place], row)
 
     @property
     def _none_is(self) -> str:
         """How a row says that it has none; an empty cell may be a mistake."""
-        return "" if self.task.needs_picture else "; expected [] if it has none"
+        return "" if self.task.needs_image else "; expected [] if it has none"
 
-    def _pictures(self, question: Question, row: Row) -> list[Opened]:
+    def _images(self, question: Question, row: Row) -> list[Opened]:
         folder = self.folder or self.table.folder_of(question.row)
         found: list[Opened] = []
         try:
-            for column in question.picture_columns:
-                cell = list(pictures_of(row.get(column), folder))
-                if not cell and (self.task.needs_picture or row.get(column) != []):
+            for column in question.image_columns:
+                cell = list(images_of(row.get(column), folder))
+                if not cell and (self.task.needs_image or row.get(column) != []):
                     raise JobError(
-                        f"there is no picture in column {column}{self._none_is}"
+                        f"there is no image in column {column}{self._none_is}"
                     )
                 found += cell
         except JobError as error:
@@ -86,23 +86,23 @@ class Questions:
 def read_questions(
     task: Task,
     table: Table,
-    pictures: Table | None = None,
+    images: Table | None = None,
     limit: int | None = None,
     folder: Path | None = None,
 ) -> Questions:
     """Check every row of a table and put it as the task has it.
 
     Args:
-        pictures: a table with the columns id and image, for tasks with `picture_id`.
+        images: a table with the columns id and image, for tasks with `image_id`.
         limit: rows to take; None takes all.
-        folder: where the paths of pictures begin; None is beside the table.
+        folder: where the paths of images begin; None is beside the table.
 
     Raises:
         JobError: columns are missing, a row cannot be asked or judged, or there are no
             rows. It names the first such row.
     """
-    own = "image" in table.columns or task.picture_id is None
-    _require_columns(task, table, own, pictures)
+    own = "image" in table.columns or task.image_id is None
+    _require_columns(task, table, own, images)
     asked = (
         question
         for place, row in table.rows(_text_columns(table))
@@ -112,22 +112,20 @@ def read_questions(
     if not listed:
         raise JobError(f"{table.name} holds no question of task {task.name}.")
     whole = limit is None or next(asked, None) is None
-    return Questions(task, table, listed, None if own else pictures, folder, whole)
+    return Questions(task, table, listed, None if own else images, folder, whole)
 
 
-def _require_columns(
-    task: Task, table: Table, own: bool, pictures: Table | None
-) -> None:
-    needed = [*task.columns, *([] if own else [str(task.picture_id)])]
+def _require_columns(task: Task, table: Table, own: bool, images: Table | None) -> None:
+    needed = [*task.columns, *([] if own else [str(task.image_id)])]
     missing = [column for column in needed if column not in table.columns]
     if missing:
         raise JobError(
             f"{table.name} has no column {', '.join(missing)}; task {task.name} needs "
             f"{', '.join(needed)}, and it has {_named(table.columns) or 'none'}."
         )
-    if not own and pictures is None:
+    if not own and images is None:
         raise JobError(
-            f"{table.name} has no column image; give the table of its pictures, with "
+            f"{table.name} has no column image; give the table of its images, with "
             "columns id and image, as --images."
         )
 
@@ -137,11 +135,11 @@ def _named(columns: Sequence[str]) -> str:
 
 
 def _text_columns(table: Table) -> list[str]:
-    """A picture's bytes are not to be read before they are needed."""
-    return [name for name in table.columns if not _is_picture_column(name)]
+    """An image's bytes are not to be read before they are needed."""
+    return [name for name in table.columns if not _is_image_column(name)]
 
 
-def _is_picture_column(name: str) -> bool:
+def _is_image_column(name: str) -> bool:
     return name == "image" or name.startswith("image_")
 
 
@@ -156,8 +154,8 @@ def _question(
             task.ask(row),
             task.truth(row),
             task.group(row),
-            task.picture_columns(row) if own else (),
-            None if own else str(row[str(task.picture_id)]),
+            task.image_columns(row) if own else (),
+            None if own else str(row[str(task.image_id)]),
         )
         task.score("", question.truth)
     except _NOT_ASKABLE as error:
@@ -166,20 +164,20 @@ def _question(
             f"({type(error).__name__}: {shortened(error)}). A split without answers, "
             "such as a test split of a challenge, cannot be judged."
         ) from None
-    missing = [c for c in question.picture_columns if c not in table.columns]
+    missing = [c for c in question.image_columns if c not in table.columns]
     if missing:
         raise JobError(
             f"{table.name} has no column {', '.join(missing)}, and row {place} of "
-            f"task {task.name} needs its picture."
+            f"task {task.name} needs its image."
         )
     return question
 
 
 def _by_id(question: Question, by_id: Mapping[str, list[Opened]]) -> list[Opened]:
-    found = by_id.get(str(question.picture_id))
+    found = by_id.get(str(question.image_id))
     if not found:
         raise JobError(
-            f"row {question.row}: there is no picture {quoted(question.picture_id)} in "
-            "the table of pictures. Give the one that has it as --images."
+            f"row {question.row}: there is no image {quoted(question.image_id)} in "
+            "the table of images. Give the one that has it as --images."
         )
     return found

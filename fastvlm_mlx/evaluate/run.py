@@ -62,7 +62,7 @@ def evaluate(run: Run, questions: Questions, out: Path) -> dict[str, Any]:
         JobError: `out` holds answers of another run, files that no run wrote, or is
             being written; or a row has no image.
         FastVLMError: a row cannot be answered for another reason than that its prompt
-            does not fit the model: its picture cannot be opened, or there is too
+            does not fit the model: its image cannot be opened, or there is too
             little memory. It says which row.
         WriteError: `out` cannot be written.
     """
@@ -149,8 +149,8 @@ def _unfair(outcome: Outcome, where: str) -> FastVLMError | None:
 def _lines(run: Run, questions: Questions) -> dict[int, JobLine]:
     """What each line of answers must belong to: this model, data, task and options."""
     data = [questions.table.digest()]
-    if questions.pictures is not None:
-        data.append(questions.pictures.digest())
+    if questions.images is not None:
+        data.append(questions.images.digest())
     decisive = [run.vlm.engine.identity, data, asdict(_options(run, questions))]
     return {q.row: JobLine(q.row, {}, _digest(decisive, q)) for q in questions.listed}
 
@@ -179,11 +179,11 @@ def _ask(
     options = {"max_tokens": questions.task.max_tokens, **run.options}
 
     def requests() -> Iterator[Request]:
-        for question, pictures in questions.with_pictures(todo):
+        for question, images in questions.with_images(todo):
             if failures:
                 return
             rows.append(question.row)
-            yield Request(question.prompt, pictures, **options)
+            yield Request(question.prompt, images, **options)
 
     if todo:
         size = run.batch_size
@@ -247,12 +247,12 @@ def _summary(
 def _conditions(run: Run, questions: Questions) -> Conditions:
     config, options = run.vlm.engine.config, _options(run, questions)
     quantized, size = config.quantization, options.resolution
-    dials = {"keep_aspect": options.keep_aspect, "anyres": options.anyres}
+    settings = {"keep_aspect": options.keep_aspect, "anyres": options.anyres}
     return Conditions(
         resolution=None
         if isinstance(size, Auto)
         else size or config.vision_config.image_size,
-        dials=tuple(name for name, is_on in dials.items() if is_on),
+        settings=tuple(name for name, is_on in settings.items() if is_on),
         image_mode=options.image_mode or config.image_mode,
         bits=None if quantized is None else quantized.bits,
         split=questions.table.split,

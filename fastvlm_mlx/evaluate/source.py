@@ -51,7 +51,7 @@ def open_table(path: Path, task: Task, split: str | None = None) -> Table:
         return _table(_Chosen([path], split or _split_named(path)))
 
 
-def open_pictures(path: Path, task: Task) -> Table | None:
+def open_images(path: Path, task: Task) -> Table | None:
     """The table of images that a data set keeps apart from its questions.
 
     Raises:
@@ -59,7 +59,7 @@ def open_pictures(path: Path, task: Task) -> Table | None:
     """
     with _reading(path):
         home = _snapshot(path) if path.is_dir() else path.parent.parent
-        folder = home / str(task.pictures_folder)
+        folder = home / str(task.images_folder)
         found = [p for p in _data_files(folder) if p.suffix.lower() in _ARROW]
         return _table(_one_table(folder, _Chosen(found, task.split))) if found else None
 

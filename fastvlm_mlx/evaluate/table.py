@@ -1,7 +1,7 @@
 """Rows of a data set on disk: JSONL, parquet, or a folder of Hugging Face `datasets`.
 
 A table tells its columns and gives its rows in order, only those and only the columns
-that are asked for, so that pictures of rows already answered are never read.
+that are asked for, so that images of rows already answered are never read.
 """
 
 import hashlib

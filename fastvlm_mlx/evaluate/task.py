@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 Row = Mapping[str, Any]
-"""One row of a data set by its columns, pictures left out."""
+"""One row of a data set by its columns, images left out."""
 
 
 class Judging(Enum):
@@ -17,8 +17,8 @@ class Judging(Enum):
     YES_OR_NO = "yes or no"  # 0 or 1, and F1 is the figure
 
 
-def one_picture(row: Row) -> tuple[str, ...]:
-    """The column of a row that has its picture."""
+def one_image(row: Row) -> tuple[str, ...]:
+    """The column of a row that has its image."""
     return ("image",)
 
 
@@ -38,7 +38,7 @@ class Task:
     name: str
     title: str
     metric: str
-    columns: tuple[str, ...]  # besides the pictures
+    columns: tuple[str, ...]  # besides the images
     ask: Callable[[Row], str]
     truth: Callable[[Row], Any]  # what a record keeps of what is right
     score: Callable[[str, Any], float]  # an answer and the truth: 0 to 1
@@ -46,13 +46,13 @@ class Task:
     judging: Judging = Judging.RIGHT_OR_WRONG
     group: Callable[[Row], str | None] = lambda row: None
     keep: Callable[[Row], bool] = every_row
-    picture_columns: Callable[[Row], tuple[str, ...]] = one_picture
-    picture_id: str | None = None  # the column that names a picture of another table
-    needs_picture: bool = True  # a row without one is a damaged row
+    image_columns: Callable[[Row], tuple[str, ...]] = one_image
+    image_id: str | None = None  # the column that names an image of another table
+    needs_image: bool = True  # a row without one is a damaged row
     strips: bool = True  # blanks around an answer do not count
     split: str = "test"  # the one that is usually reported
     folder: str | None = None  # of the data set's configurations
-    pictures_folder: str | None = None  # of the table that picture_id points into
+    images_folder: str | None = None  # of the table that image_id points into
 
 
 def letters(choices: Sequence[Any]) -> list[str]:

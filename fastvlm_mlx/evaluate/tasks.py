@@ -26,7 +26,7 @@ LETTER = "\nAnswer with the option's letter from the given choices directly."
 
 _SEED_CHOICES = tuple(f"choice_{letter}" for letter in "abcd")
 
-_MMMU_PICTURE = re.compile(r"<image \d+>")
+_MMMU_IMAGE = re.compile(r"<image \d+>")
 
 
 def find_task(name: str) -> Task:
@@ -148,9 +148,9 @@ def _score_mmmu(answer: str, truth: Mapping[str, Any]) -> float:
     return mmmu.open_question(answer, truth["answers"])
 
 
-def _mmmu_pictures(row: Row) -> tuple[str, ...]:
+def _mmmu_images(row: Row) -> tuple[str, ...]:
     """In the order of their names, each once."""
-    found = set(_MMMU_PICTURE.findall(_ask_mmmu(row)))
+    found = set(_MMMU_IMAGE.findall(_ask_mmmu(row)))
     return tuple(sorted(each.strip("<>").replace(" ", "_") for each in found))
 
 
@@ -260,12 +260,12 @@ _ALL = (
         score=_score_mmmu,
         max_tokens=128,
         group=_mmmu_subject,
-        picture_columns=_mmmu_pictures,
+        image_columns=_mmmu_images,
         split="validation",
     ),
     Task(
         name="seedbench",
-        title="SeedBench (pictures)",
+        title="SeedBench (images)",
         metric="accuracy",
         columns=("question", "answer", "data_type", *_SEED_CHOICES),
         ask=_ask_seedbench,
@@ -286,7 +286,7 @@ _ALL = (
     ),
     Task(
         name="scienceqa",
-        title="ScienceQA (with pictures)",
+        title="ScienceQA (with images)",
         metric="accuracy",
         columns=("hint", "question", "choices", "answer"),
         ask=_ask_scienceqa,
@@ -294,7 +294,7 @@ _ALL = (
         score=scienceqa,
         max_tokens=16,
         group=_column("subject"),
-        needs_picture=False,
+        needs_image=False,
         folder="ScienceQA-IMG",
     ),
     Task(
@@ -306,10 +306,10 @@ _ALL = (
         truth=_answer,
         score=same_words,
         max_tokens=16,
-        picture_id="imageId",
+        image_id="imageId",
         split="testdev",
         folder="testdev_balanced_instructions",
-        pictures_folder="testdev_balanced_images",
+        images_folder="testdev_balanced_images",
     ),
     Task(
         name="pope",
@@ -367,7 +367,7 @@ _ALL = (
         score=any_same_words,
         max_tokens=64,
         group=_column("group"),
-        needs_picture=False,
+        needs_image=False,
     ),
 )
 

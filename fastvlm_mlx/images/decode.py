@@ -20,8 +20,8 @@ from .preprocessing import Fit
 from .resize import covering, framed, prepare
 from .sources import (
     MAX_FILE_BYTES,
+    ImageFile,
     ImageSource,
-    PictureFile,
     check_file,
     read_file,
 )
@@ -29,7 +29,7 @@ from .sources import (
 __all__ = [
     "MAX_FILE_BYTES",
     "ImageSource",
-    "PictureFile",
+    "ImageFile",
     "check_file",
     "open_ahead",
     "open_image",
@@ -158,7 +158,7 @@ def _header(source: ImageSource) -> tuple[Header, str]:
     )
 
 
-def _header_of_file(file: PictureFile) -> Header:
+def _header_of_file(file: ImageFile) -> Header:
     data, name = file.data, file.name
     if not data:
         raise ImageError(f"{name} is empty; expected an image file.")

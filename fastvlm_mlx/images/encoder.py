@@ -30,7 +30,7 @@ class ImageEncoder:
         self,
         model: FastVLMModel,
         features: FeatureCache,
-        together: ViewsTogether = lambda look: look.views,
+        together: ViewsTogether = lambda prep: prep.views,
     ) -> None:
         self._model = model
         self._features = features
@@ -58,10 +58,10 @@ class ImageEncoder:
         Returns:
             By digest.
         """
-        look = images[0].look
+        prep = images[0].preprocessing
         pixels = mx.stack([mx.array(image.pixels(lap)) for image in images])
-        views = pixels.reshape(-1, *look.size, 3)
-        features, embeds = self._run_in_parts(views, look, lap)
+        views = pixels.reshape(-1, *prep.size, 3)
+        features, embeds = self._run_in_parts(views, prep, lap)
         features = features.reshape(len(images), -1, features.shape[-1])
         embeds = embeds.reshape(len(images), -1, embeds.shape[-1])
         self.encoded += len(images)
@@ -92,10 +92,10 @@ class ImageEncoder:
             raise
 
     def _run_in_parts(
-        self, views: mx.array, look: Preprocessing, lap: Lap
+        self, views: mx.array, prep: Preprocessing, lap: Lap
     ) -> tuple[mx.array, mx.array]:
         """All views at once, or those of one image as the memory allows."""
-        step = len(views) if len(views) > look.views else self._together(look)
+        step = len(views) if len(views) > prep.views else self._together(prep)
         if step >= len(views):
             return self._run(views, lap)
         parts = []
@@ -116,9 +116,9 @@ class ImageEncoder:
         return features, embeds
 
 
-def at_once(look: Preprocessing) -> int:
+def at_once(prep: Preprocessing) -> int:
     """How many images of this shape go through the tower together."""
-    return max(1, ENCODED_AT_ONCE // (look.views * look.size[0] * look.size[1]))
+    return max(1, ENCODED_AT_ONCE // (prep.views * prep.size[0] * prep.size[1]))
 
 
 def fill_up(
@@ -128,10 +128,10 @@ def fill_up(
 
     Those needed come first; what room is left is filled with others.
     """
-    look = needed[0].look
+    prep = needed[0].preprocessing
     chosen = {
         image.digest: image
         for image in (*needed, *others)
-        if image.look.shape == look.shape
+        if image.preprocessing.shape == prep.shape
     }
-    return list(chosen.values())[: at_once(look)]
+    return list(chosen.values())[: at_once(prep)]

@@ -1,4 +1,4 @@
-"""A picture as one request sees it: known by digest, decoded only when that is needed.
+"""An image as one request sees it: known by digest, decoded only when that is needed.
 
 A file that was seen before is recognised by its bytes, so the second question about
 it decodes nothing. The bytes are read once: what is digested is what is decoded, even
@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import Self
 
 from ..timings import Lap
-from .decode import ImageSource, PictureFile, open_image, read_file
+from .decode import ImageFile, ImageSource, open_image, read_file
 from .preprocessing import Preprocessing
 from .resize import Pixels, overview_and_tiles, prepare
 
@@ -19,17 +19,17 @@ _REMEMBERED_FILES = 4096
 
 
 class OpenedImage:
-    """A picture brought to the model's size, or the file that it will be made of."""
+    """An image brought to the model's size, or the file that it will be made of."""
 
     def __init__(
         self,
         digest: str,
-        look: Preprocessing,
+        prep: Preprocessing,
         pixels: Pixels | None,
-        file: PictureFile | None,
+        file: ImageFile | None,
     ) -> None:
         self.digest = digest
-        self.look = look
+        self.preprocessing = prep
         self._pixels = pixels
         self._file = file
 
@@ -42,41 +42,41 @@ class OpenedImage:
         """(H, W, 3) uint8; with AnyRes (views, H, W, 3), the overview first."""
         if self._pixels is None:
             assert self._file is not None
-            self._pixels = _prepare(self._file, self.look, lap)
+            self._pixels = _prepare(self._file, self.preprocessing, lap)
         return self._pixels
 
     @classmethod
-    def of_pixels(cls, pixels: Pixels, look: Preprocessing) -> Self:
-        """A picture from pixels (uint8, of `look.shape`) that were prepared before."""
-        return cls(pixel_digest(pixels), look, pixels, None)
+    def of_pixels(cls, pixels: Pixels, prep: Preprocessing) -> Self:
+        """An image from pixels (uint8, of `look.shape`) that were prepared before."""
+        return cls(pixel_digest(pixels), prep, pixels, None)
 
 
 class ImageOpener:
-    """Opens pictures; remembers digests of files, never the pictures."""
+    """Opens images; remembers digests of files, never the images."""
 
     def __init__(self) -> None:
         self._digests: OrderedDict[tuple[str, Preprocessing], str] = OrderedDict()
         self._lock = threading.Lock()
 
     def open(
-        self, source: ImageSource | PictureFile, look: Preprocessing, lap: Lap
+        self, source: ImageSource | ImageFile, prep: Preprocessing, lap: Lap
     ) -> OpenedImage:
-        """Find out which picture this is.
+        """Find out which image this is.
 
         Raises:
             ImageError: as `open_image`.
         """
         file = read_file(source)
         if file is None:
-            return OpenedImage.of_pixels(_prepare(source, look, lap), look)
-        name = hashlib.sha256(file.data).hexdigest(), look
+            return OpenedImage.of_pixels(_prepare(source, prep, lap), prep)
+        name = hashlib.sha256(file.data).hexdigest(), prep
         known = self._digests.get(name)
         lap("load_image")
         if known is not None:
-            return OpenedImage(known, look, None, file)
-        picture = OpenedImage.of_pixels(_prepare(file, look, lap), look)
-        self._remember(name, picture.digest)
-        return picture
+            return OpenedImage(known, prep, None, file)
+        image = OpenedImage.of_pixels(_prepare(file, prep, lap), prep)
+        self._remember(name, image.digest)
+        return image
 
     def _remember(self, name: tuple[str, Preprocessing], digest: str) -> None:
         with self._lock:
@@ -92,12 +92,10 @@ def pixel_digest(pixels: Pixels) -> str:
     return digest.hexdigest()
 
 
-def _prepare(
-    source: ImageSource | PictureFile, look: Preprocessing, lap: Lap
-) -> Pixels:
-    image = open_image(source, None if look.exact else look.whole_size, look.mode)
+def _prepare(source: ImageSource | ImageFile, prep: Preprocessing, lap: Lap) -> Pixels:
+    image = open_image(source, None if prep.exact else prep.whole_size, prep.mode)
     lap("load_image")
-    prepared = overview_and_tiles if look.anyres else prepare
-    pixels = prepared(image, look.size, look.mode)
+    prepared = overview_and_tiles if prep.anyres else prepare
+    pixels = prepared(image, prep.size, prep.mode)
     lap("preprocess")
     return pixels

@@ -34,7 +34,7 @@ def prepare(image: Image.Image, size: tuple[int, int], mode: Fit) -> Pixels:
     Args:
         image: any size, mode "RGB".
         size: (H, W) in pixels.
-        mode: "pad" centres the whole picture on black; "crop" fills the frame and
+        mode: "pad" centres the whole image on black; "crop" fills the frame and
             cuts what stands out; "stretch" resizes each side to the frame's.
 
     Returns:
@@ -48,7 +48,7 @@ def prepare(image: Image.Image, size: tuple[int, int], mode: Fit) -> Pixels:
 
 
 def overview_and_tiles(image: Image.Image, size: tuple[int, int], mode: Fit) -> Pixels:
-    """The picture whole, and cut into tiles after it was brought to twice the size.
+    """The image whole, and cut into tiles after it was brought to twice the size.
 
     Overview first, then tiles row by row, as LLaVA's `anyres` has them. All are made
     in the same mode; LLaVA's squeezes its overview and shrinks before it pads.
@@ -81,7 +81,7 @@ def _pad(image: Image.Image, height: int, width: int) -> Image.Image:
 def framed(
     image_width: int, image_height: int, height: int, width: int
 ) -> tuple[int, int, int, int]:
-    """The padded picture's width and height, and what is left of and above it."""
+    """The padded image's width and height, and what is left of and above it."""
     frame_width = max(image_width, -(-image_height * width // height))
     frame_height = max(image_height, -(-image_width * height // width))
     left, top = (frame_width - image_width) // 2, (frame_height - image_height) // 2
@@ -101,7 +101,7 @@ def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
 def covering(
     image_width: int, image_height: int, height: int, width: int
 ) -> tuple[int, int]:
-    """The width and height at which a picture just covers the frame."""
+    """The width and height at which an image just covers the frame."""
     if height * image_width >= width * image_height:
         return height * image_width // image_height, height
     return width, width * image_height // image_width
@@ -148,7 +148,7 @@ def _in_stripes(
     axis: int,
     step: int,
 ) -> Image.Image:
-    """A picture of (width, height) from stripes across an axis, made in threads.
+    """An image of (width, height) from stripes across an axis, made in threads.
 
     Args:
         make: the stripe from one place on the axis to another.

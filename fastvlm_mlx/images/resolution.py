@@ -1,6 +1,6 @@
-"""How many pixels a picture is looked at with, and what that costs in visual tokens.
+"""How many pixels an image is looked at with, and what that costs in visual tokens.
 
-Pure arithmetic on the picture's size. Shapes: (H, W) in pixels.
+Pure arithmetic on the image's size. Shapes: (H, W) in pixels.
 """
 
 from collections.abc import Iterator
@@ -15,21 +15,21 @@ SMALLEST = 256
 """Where "auto" begins, unless training began lower."""
 
 
-def depends_on_picture(options: GenerationOptions) -> bool:
-    """Whether a picture's size has to be known to choose its look."""
+def depends_on_image(options: GenerationOptions) -> bool:
+    """Whether an image's size has to be known to choose its look."""
     return options.keep_aspect or isinstance(options.resolution, Auto)
 
 
-def choose_look(
-    config: FastVLMConfig, options: GenerationOptions, picture: Size | None = None
+def choose_preprocessing(
+    config: FastVLMConfig, options: GenerationOptions, image: Size | None = None
 ) -> Preprocessing:
-    """How a picture is looked at.
+    """How an image is looked at.
 
     With `keep_aspect` the frame's longer side is the resolution, and its shorter one
-    the multiple of the stride nearest to the picture's shape.
+    the multiple of the stride nearest to the image's shape.
 
     Args:
-        picture: (H, W), upright; needed where the options depend on it.
+        image: (H, W), upright; needed where the options depend on it.
 
     Raises:
         OptionError: a resolution that the encoder does not take, or a budget too small.
@@ -37,13 +37,13 @@ def choose_look(
     resolution = options.resolution
     if not isinstance(resolution, Auto):
         size = resolution or config.vision_config.image_size
-        return _look(config, options, size, picture)
-    assert picture is not None  # `depends_on_picture` said so
-    return _largest_useful(config, options, resolution, picture)
+        return _preprocessing(config, options, size, image)
+    assert image is not None  # `depends_on_image` said so
+    return _largest_useful(config, options, resolution, image)
 
 
 def check(config: FastVLMConfig, options: GenerationOptions) -> None:
-    """Refuse a resolution that is wrong for every picture, and where there is none.
+    """Refuse a resolution that is wrong for every image, and where there is none.
 
     Raises:
         OptionError, PromptError: as `choose_look` and `positions`.
@@ -52,66 +52,66 @@ def check(config: FastVLMConfig, options: GenerationOptions) -> None:
     if isinstance(resolution, Auto):
         _highest(config.vision_config, resolution)
     elif resolution is not None:
-        look = _look(config, options, resolution, None)
+        prep = _preprocessing(config, options, resolution, None)
         if not options.keep_aspect:  # which takes less
-            positions(config, look)
+            positions(config, prep)
 
 
-def positions(config: FastVLMConfig, look: Preprocessing) -> int:
-    """Positions of a prompt that a picture takes, all views together.
+def positions(config: FastVLMConfig, prep: Preprocessing) -> int:
+    """Positions of a prompt that an image takes, all views together.
 
     Raises:
         OptionError: a resolution that the encoder does not take.
-        PromptError: the picture alone takes more than the model has.
+        PromptError: the image alone takes more than the model has.
     """
-    tokens = visual_tokens(config.vision_config, look)
+    tokens = visual_tokens(config.vision_config, prep)
     if tokens >= config.max_length:
         raise PromptError(
-            f"A picture of {_described(look)} takes {tokens} positions; the model has "
+            f"An image of {_described(prep)} takes {tokens} positions; the model has "
             f"{config.max_length}. Lower the resolution."
         )
     return tokens
 
 
-def visual_tokens(config: VisionConfig, look: Preprocessing) -> int:
-    """Visual tokens of a picture, all views together.
+def visual_tokens(config: VisionConfig, prep: Preprocessing) -> int:
+    """Visual tokens of an image, all views together.
 
     Raises:
         OptionError: a resolution that the encoder does not take.
     """
     try:
-        return look.views * config.num_tokens(look.size)
+        return prep.views * config.num_tokens(prep.size)
     except ConfigError as error:
         raise OptionError(str(error)) from None
 
 
-def image_info(config: VisionConfig, look: Preprocessing) -> ImageInfo:
-    """What a result says about a picture."""
+def image_info(config: VisionConfig, prep: Preprocessing) -> ImageInfo:
+    """What a result says about an image."""
     return ImageInfo(
-        resolution=look.size,
-        views=look.views,
-        tokens=visual_tokens(config, look),
-        outside_training=look.anyres or look.size not in config.trained_sizes,
+        resolution=prep.size,
+        views=prep.views,
+        tokens=visual_tokens(config, prep),
+        outside_training=prep.anyres or prep.size not in config.trained_sizes,
     )
 
 
 def _largest_useful(
-    config: FastVLMConfig, options: GenerationOptions, auto: Auto, picture: Size
+    config: FastVLMConfig, options: GenerationOptions, auto: Auto, image: Size
 ) -> Preprocessing:
     """The least resolution that shows every pixel, or the largest in the budget."""
     vision, budget = config.vision_config, options.max_visual_tokens
-    enough, sides = _useful_side(config, options, picture), list[int]()
+    enough, sides = _useful_side(config, options, image), list[int]()
     for side in _candidates(vision, auto):
         sides.append(side)
         if side >= enough:
             break
     for side in reversed(sides):
-        look = _look(config, options, (side, side), picture)
-        if budget is None or visual_tokens(vision, look) <= budget:
-            return look
-    least = _look(config, options, (sides[0], sides[0]), picture)
+        prep = _preprocessing(config, options, (side, side), image)
+        if budget is None or visual_tokens(vision, prep) <= budget:
+            return prep
+    least = _preprocessing(config, options, (sides[0], sides[0]), image)
     raise OptionError(
-        f"max_visual_tokens is {budget}; a picture of {picture[0]}x{picture[1]} takes "
+        f"max_visual_tokens is {budget}; an image of {image[0]}x{image[1]} takes "
         f"{visual_tokens(vision, least)} at the smallest resolution, "
         f"{_described(least)}. Raise it, or ask for a smaller resolution by number."
     )
@@ -143,41 +143,39 @@ def _highest(config: VisionConfig, auto: Auto) -> int:
     return auto.at_most
 
 
-def _useful_side(
-    config: FastVLMConfig, options: GenerationOptions, picture: Size
-) -> int:
-    """The side of a frame in which no pixel of the picture has to be dropped."""
+def _useful_side(config: FastVLMConfig, options: GenerationOptions, image: Size) -> int:
+    """The side of a frame in which no pixel of the image has to be dropped."""
     crops = (options.image_mode or config.image_mode) == "crop"
-    side = min(picture) if crops and not options.keep_aspect else max(picture)
+    side = min(image) if crops and not options.keep_aspect else max(image)
     return -(-side // TILES) if options.anyres else side
 
 
-def _look(
-    config: FastVLMConfig, options: GenerationOptions, size: Size, picture: Size | None
+def _preprocessing(
+    config: FastVLMConfig, options: GenerationOptions, size: Size, image: Size | None
 ) -> Preprocessing:
     mode: Fit = options.image_mode or config.image_mode
-    look = Preprocessing(size, mode, options.exact_pixels, options.anyres)
-    visual_tokens(config.vision_config, look)  # a wrong resolution is refused here
-    if options.keep_aspect and picture is not None:
-        size, mode = _frame(config.vision_config, max(size), picture)
-        look = replace(look, size=size, mode=mode)
-    return look
+    prep = Preprocessing(size, mode, options.exact_pixels, options.anyres)
+    visual_tokens(config.vision_config, prep)  # a wrong resolution is refused here
+    if options.keep_aspect and image is not None:
+        size, mode = _frame(config.vision_config, max(size), image)
+        prep = replace(prep, size=size, mode=mode)
+    return prep
 
 
-def _frame(config: VisionConfig, longer: int, picture: Size) -> tuple[Size, Fit]:
-    """The frame of a picture's shape, and how the picture comes to fill it.
+def _frame(config: VisionConfig, longer: int, image: Size) -> tuple[Size, Fit]:
+    """The frame of an image's shape, and how the image comes to fill it.
 
     Its shape is off by half a token's side at most. A strip so thin that this would
     widen it several times is centred on black instead.
     """
-    stride, long, short = config.stride, max(picture), min(picture)
+    stride, long, short = config.stride, max(image), min(image)
     nearest = (2 * longer * short + stride * long) // (2 * stride * long) * stride
     least = stride * -(-longer // (LONGEST_FRAME * stride))
     shorter = min(max(nearest, least), longer)
-    size = (shorter, longer) if picture[0] <= picture[1] else (longer, shorter)
+    size = (shorter, longer) if image[0] <= image[1] else (longer, shorter)
     return size, "stretch" if nearest >= least else "pad"
 
 
-def _described(look: Preprocessing) -> str:
-    views = f" in {look.views} views" if look.anyres else ""
-    return f"{look.size[0]}x{look.size[1]}{views}"
+def _described(prep: Preprocessing) -> str:
+    views = f" in {prep.views} views" if prep.anyres else ""
+    return f"{prep.size[0]}x{prep.size[1]}{views}"

@@ -27,7 +27,7 @@ class BinaryFile(Protocol):
 
 
 @dataclass(frozen=True)
-class PictureFile:
+class ImageFile:
     """An encoded image as it was read, and what to call it in errors."""
 
     data: bytes
@@ -42,7 +42,7 @@ ImageSource: TypeAlias = (
     | Image.Image
     | NDArray[Any]
     | ArrayLike
-    | PictureFile
+    | ImageFile
     | Future[Image.Image]
 )
 
@@ -56,7 +56,7 @@ _DATA_URL = re.compile(r"data:", re.IGNORECASE)
 _BASE64 = re.compile(r";\s*base64\s*$", re.IGNORECASE)
 
 
-def read_file(source: object) -> PictureFile | None:
+def read_file(source: object) -> ImageFile | None:
     """The bytes of an image file, undecoded; None if the source is no file.
 
     Args:
@@ -67,14 +67,14 @@ def read_file(source: object) -> PictureFile | None:
     Raises:
         ImageError: the file cannot be read.
     """
-    if isinstance(source, PictureFile):
+    if isinstance(source, ImageFile):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
-        return PictureFile(bytes(source), "the image data")
+        return ImageFile(bytes(source), "the image data")
     if isinstance(source, str) and is_data_url(source):
-        return PictureFile(_data_of(source), shortened(source))
+        return ImageFile(_data_of(source), shortened(source))
     if isinstance(source, str | os.PathLike):
-        return PictureFile(_read(source), shortened(os.fspath(source)))
+        return ImageFile(_read(source), shortened(os.fspath(source)))
     if callable(getattr(source, "read", None)):
         return _read_opened(source)
     return None
@@ -174,7 +174,7 @@ def _data_of(url: str) -> bytes:
         ) from None
 
 
-def _read_opened(file: Any) -> PictureFile:
+def _read_opened(file: Any) -> ImageFile:
     name = getattr(file, "name", None)
     name = shortened(name) if isinstance(name, str) else "the open file"
     if inspect.iscoroutinefunction(file.read):
@@ -193,7 +193,7 @@ def _read_opened(file: Any) -> PictureFile:
         raise ImageError(f'{name} gives {kind}, not bytes; open it with mode "rb".')
     if sum(map(len, parts)) > MAX_FILE_BYTES:
         raise ImageError(f"{name} has more than {MAX_FILE_BYTES:,} bytes.")
-    return PictureFile(b"".join(parts), name)
+    return ImageFile(b"".join(parts), name)
 
 
 def _parts(file: Any) -> Iterator[Any]:

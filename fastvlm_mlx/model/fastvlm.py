@@ -1,7 +1,7 @@
 """FastVLM: encoder, projector and language model, and the splice between them.
 
 Shapes: B batch, H and W pixels, N visual tokens, D hidden size of the language
-model, L positions of a prompt with its pictures expanded, V vocabulary.
+model, L positions of a prompt with its images expanded, V vocabulary.
 """
 
 import functools
@@ -89,14 +89,14 @@ class FastVLMModel(nn.Module):
         spans: Sequence[tuple[int, int]],
         image_embeds: Sequence[mx.array],
     ) -> mx.array:
-        """Embed a prompt, with each picture's embeddings in its own place.
+        """Embed a prompt, with each image's embeddings in its own place.
 
         The places are known on the host since tokenizing, so nothing is read
         back from the device here.
 
         Args:
             token_ids: L ids; those inside a span are placeholders, never embedded.
-            spans: (start, length) of each picture, in order, not overlapping.
+            spans: (start, length) of each image, in order, not overlapping.
             image_embeds: one (length, D) array per span.
 
         Returns:

@@ -243,7 +243,7 @@ class Stage(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """How much each channel counts, by what the whole picture holds.
+    """How much each channel counts, by what the whole image holds.
 
     It reads the conv before its bias, which the converter has put into `reduce`.
     """
@@ -254,7 +254,7 @@ class SqueezeExcite(nn.Module):
         self.expand = Linear(hidden, channels)
 
     def __call__(self, pooled: mx.array) -> mx.array:
-        """Means over the picture (B, C) -> gates before the sigmoid (B, C)."""
+        """Means over the image (B, C) -> gates before the sigmoid (B, C)."""
         hidden = nn.relu(add_matmul(self.reduce.bias, pooled, self.reduce))
         return add_matmul(self.expand.bias, hidden, self.expand)
 
@@ -286,7 +286,7 @@ class FastViTHD(nn.Module):
         self.conv_exp = ConvExpand(config.embed_dims[-1], config)
 
     def __call__(self, pixel_values: mx.array) -> mx.array:
-        """Encode pictures.
+        """Encode images.
 
         Args:
             pixel_values: (B, H, W, 3), values in [0, 1], H and W multiples of 64.

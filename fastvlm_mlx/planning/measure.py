@@ -1,4 +1,4 @@
-"""How long each part of an answer takes here: a picture in, tokens out.
+"""How long each part of an answer takes here: an image in, tokens out.
 
 A JPEG of 12 megapixels is drawn, so that the way is that of a photo from a telephone.
 """
@@ -22,7 +22,7 @@ PHOTO = (4032, 3024)
 """Width and height."""
 
 WORDS = 24
-"""Positions of a prompt beside its picture, as in "What is this?" with its template."""
+"""Positions of a prompt beside its image, as in "What is this?" with its template."""
 
 DECODED = 16
 """Tokens after the first that a decode is measured by."""

@@ -31,8 +31,8 @@ _TALK = 512
 _KV_STEP = 256
 """mlx-lm's KV cache grows by so many positions."""
 
-_PICTURES = 48
-"""Pictures of the first stage, (H/4, W/4, C), that take what an encode takes at most:
+_IMAGES = 48
+"""Images of the first stage, (H/4, W/4, C), that take what an encode takes at most:
 the tiles of its convs, the wide half of its MLP, and operations under way together."""
 
 _SCORES = 2.5
@@ -40,7 +40,7 @@ _SCORES = 2.5
 and half a copy of queries, keys and values."""
 
 _VIEWS_SHARE = 4
-"""One part in so many of the memory is for all views of a picture together: a large
+"""One part in so many of the memory is for all views of an image together: a large
 view keeps a device busy alone, so nothing is lost where they do not fit."""
 
 _ROWS = 4
@@ -61,24 +61,22 @@ class Machine:
 class Work:
     """The largest thing that will be asked."""
 
-    resolution: Resolution | None  # of a picture; None is text alone
-    positions: int  # of one prompt with its pictures, and its answer
+    resolution: Resolution | None  # of an image; None is text alone
+    positions: int  # of one prompt with its images, and its answer
     batch: int = 1  # at a time
     prefill_step: int = PREFILL_STEP  # positions of a prompt at a time
-    views: int = 1  # of that resolution, of one picture
+    views: int = 1  # of that resolution, of one image
 
     def __str__(self) -> str:
-        picture = (
-            f"{self.resolution[0]}x{self.resolution[1]}" if self.resolution else ""
-        )
+        image = f"{self.resolution[0]}x{self.resolution[1]}" if self.resolution else ""
         views = f" in {self.views} views" if self.views > 1 else ""
         batch = f", {self.batch} at a time" if self.batch > 1 else ""
-        comma = ", " if picture else ""
-        return f"{picture}{views}{comma}{self.positions} positions{batch}"
+        comma = ", " if image else ""
+        return f"{image}{views}{comma}{self.positions} positions{batch}"
 
 
 LEAST_WORK = Work(None, _TALK)
-"""What a model must have room for to be of any use; pictures may be small."""
+"""What a model must have room for to be of any use; images may be small."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class MemoryPlan:
 def usual_work(
     config: FastVLMConfig, size: Resolution | None = None, views: int = 1
 ) -> Work:
-    """A picture, and a short talk about it.
+    """An image, and a short talk about it.
 
     Args:
         size: (H, W) in pixels; None is the checkpoint's own.
@@ -146,7 +144,7 @@ def make_plan(
 def views_together(
     config: FastVLMConfig, weights: int, work: Work, machine: Machine
 ) -> int:
-    """Views of a picture that go through the tower at a time: all of them, or one."""
+    """Views of an image that go through the tower at a time: all of them, or one."""
     if work.resolution is None or work.views == 1:
         return 1
     one = _encode_bytes(config.vision_config, work.resolution, machine)
@@ -202,7 +200,7 @@ def precision_bytes(
 
 def _encode_bytes(config: VisionConfig, size: Resolution, machine: Machine) -> int:
     stem = size[0] * size[1] // 16
-    peaks = [_PICTURES * stem * config.embed_dims[0]]
+    peaks = [_IMAGES * stem * config.embed_dims[0]]
     for index, mixer in enumerate(config.token_mixers):
         tokens = stem >> (2 * index)
         if mixer == "attention":

@@ -1,8 +1,8 @@
-"""Text in, token ids and the places of pictures out; and token ids back to text.
+"""Text in, token ids and the places of images out; and token ids back to text.
 
 The tokenizer and the chat template are the checkpoint's own. FastVLM's tokenizer is
 not stock Qwen2's, and `<image>` is a token in some exports and not in others, so
-the marker never reaches the tokenizer: the rendered prompt is cut at its pictures
+the marker never reaches the tokenizer: the rendered prompt is cut at its images
 and the pieces are tokenized one by one, as LLaVA does. What a user writes is text:
 `<|im_end|>` inside it stays eleven characters. Only this file imports a tokenizer.
 """
@@ -40,10 +40,10 @@ class ChatTokenizer:
 
         Args:
             messages: the turns so far; the model answers next.
-            image_lengths: visual tokens of each picture, in order.
+            image_lengths: visual tokens of each image, in order.
 
         Raises:
-            PromptError: markers and pictures differ in number, or the prompt leaves
+            PromptError: markers and images differ in number, or the prompt leaves
                 no room for an answer within the model's limit.
         """
         fence = secrets.token_hex(8)  # nothing a user wrote can contain it
@@ -107,7 +107,7 @@ class ChatTokenizer:
         return self._template.render(messages=turns, add_generation_prompt=True)
 
     def _as_text(self, message: Message, fence: str) -> str:
-        """Pictures at their markers, or first, as in training."""
+        """Images at their markers, or first, as in training."""
         if _is_answer(message):
             return f"{fence}a{fence}t"
         pieces = message.text.split(IMAGE_MARKER)
@@ -119,13 +119,13 @@ class ChatTokenizer:
         return f"{_opening(message, fence)}{fenced}{fence}t"
 
     def _as_parts(self, message: Message, fence: str) -> list[dict[str, str]]:
-        """Pictures first as parts; where a text has markers, it keeps their places."""
+        """Images first as parts; where a text has markers, it keeps their places."""
         if _is_answer(message) or IMAGE_MARKER in message.text:
             return [{"type": "text", "text": self._as_text(message, fence)}]
         text = self._without_specials(message.text, fence)
         text = f"{_opening(message, fence)}{text}{fence}t"
-        pictures = [{"type": "image"}] * message.images
-        return [*pictures, {"type": "text", "text": text}]
+        images = [{"type": "image"}] * message.images
+        return [*images, {"type": "text", "text": text}]
 
     def _without_specials(self, piece: str, fence: str) -> str:
         """Fence off text in which the tokenizer would find special tokens."""
@@ -176,10 +176,10 @@ class ChatTokenizer:
     def _check_length(self, prompt: Prompt, is_conversation: bool) -> None:
         if len(prompt) < self._config.max_length:
             return
-        pictures = sum(length for _, length in prompt.image_spans)
+        images = sum(length for _, length in prompt.image_spans)
         way_out = ", take turns back or begin anew" if is_conversation else ""
         raise PromptError(
-            f"The prompt takes {len(prompt)} positions, {pictures} of them pictures; "
+            f"The prompt takes {len(prompt)} positions, {images} of them images; "
             f"the model has {self._config.max_length}, answer included. Shorten the "
             f"text or lower the resolution{way_out}."
         )

@@ -12,6 +12,7 @@ import pytest
 
 from fastvlm_mlx import atomic_file
 from fastvlm_mlx.caches.feature_folder import FeatureFolder
+from fastvlm_mlx.device import array_file
 from fastvlm_mlx.device.backend import mx
 
 HEX = "0123456789abcdef" * 4
@@ -147,7 +148,7 @@ def test_a_folder_that_may_only_be_read_serves_what_it_has(
 def test_a_full_disk_is_said_once_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(atomic_file, "save_arrays", refuse(errno.ENOSPC))
+    monkeypatch.setattr(array_file, "save_arrays", refuse(errno.ENOSPC))
     for image in "ab":
         folder_of_one = folder(tmp_path)
         folder_of_one.write(image, embeds())

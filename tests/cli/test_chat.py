@@ -49,8 +49,8 @@ def test_a_picture_may_come_later(talk: Talk, capsys: Captured) -> None:
 def test_stats_tell_of_what_was_saved(talk: Talk, capsys: Captured) -> None:
     assert talk("/stats", COLOUR, SHAPE, "/stats", arguments=("--image", DEMO)) == 0
     err = capsys.readouterr().err
-    assert "0 pictures encoded, 0 found" in err
-    assert "1 pictures encoded, 0 found" in err
+    assert "0 images encoded, 0 found" in err
+    assert "1 images encoded, 0 found" in err
     assert "positions reused in 1 prompts of 2" in err
     assert "read before" in err and "time to first token" in err
 
@@ -136,11 +136,11 @@ def test_a_prompt_outlives_the_command(capsys: Captured, tmp_path: Path) -> None
         prompt, read_before = re.findall(r"(\d+) (?:prompt|read)", captured.err)[:2]
         # the last position is read anew: it says what comes next
         assert int(read_before) == (int(prompt) - 1 if is_known else 0)
-    assert "0 pictures encoded" in captured.err
+    assert "0 images encoded" in captured.err
     assert ask("--prompt-cache", file, prompt=SHAPE) == 0
     captured = capsys.readouterr()
     assert captured.out == "circle\n"
-    assert "0 pictures encoded" in captured.err
+    assert "0 images encoded" in captured.err
 
 
 def test_another_picture_is_not_answered_from_the_file(
@@ -170,7 +170,7 @@ def test_a_folder_of_encoded_pictures(capsys: Captured, tmp_path: Path) -> None:
         assert ask("--feature-cache", str(tmp_path / "folder")) == 0
         captured = capsys.readouterr()
         assert captured.out == "red\n"
-        assert f"{encoded} pictures encoded, {1 - encoded} found" in captured.err
+        assert f"{encoded} images encoded, {1 - encoded} found" in captured.err
 
 
 def test_no_cache(capsys: Captured) -> None:

@@ -38,7 +38,7 @@ def test_convert_quantizes(
     assert (quantization.bits, quantization.group_size) == (4, 32)
     out = capsys.readouterr().out
     assert re.search(r"quality +KL divergence \S+ nats per token, \S+ at most\n", out)
-    assert "in 32 answers about pictures" in out
+    assert "in 32 answers about images" in out
 
 
 def test_convert_says_what_it_did_not_quantize_or_judge(

@@ -103,7 +103,7 @@ def test_pictures_elsewhere(data: Path, capsys: pytest.CaptureFixture[str]) -> N
     given = ["--task", "exact", "--data", data, "--out", out, "--quiet"]
     assert evaluate(*given, "--images", photos) == 0
     assert evaluate(*given, "--images", data) == 2
-    assert "is no folder; expected one of picture files" in capsys.readouterr().err
+    assert "is no folder; expected one of image files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("limit", [12, pytest.param(40, marks=pytest.mark.drills)])

@@ -126,12 +126,12 @@ def _parsed(value: str) -> Any:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("", "picture at 128x128, 4 visual tokens\n"),
-        ("--resolution 64", "picture at 64x64, 1 visual tokens, outside training"),
-        ("--anyres", "picture at 128x128 in 5 views, 20 visual tokens, outside tr"),
-        ("--keep-aspect --resolution 192", "picture at 128x192, 6 visual tokens, outs"),
-        ("--resolution auto --max-visual-tokens 4", "picture at 128x128, 4 visual"),
-        ("--resolution auto:256", "picture at 192x192, 9 visual tokens, outside tr"),
+        ("", "image at 128x128, 4 visual tokens\n"),
+        ("--resolution 64", "image at 64x64, 1 visual tokens, outside training"),
+        ("--anyres", "image at 128x128 in 5 views, 20 visual tokens, outside tr"),
+        ("--keep-aspect --resolution 192", "image at 128x192, 6 visual tokens, outs"),
+        ("--resolution auto --max-visual-tokens 4", "image at 128x128, 4 visual"),
+        ("--resolution auto:256", "image at 192x192, 9 visual tokens, outside tr"),
     ],
 )
 def test_the_dial(
@@ -170,7 +170,7 @@ def test_the_dial(
         ("--resolution auto --max-visual-tokens 3", "takes 4 at the smallest"),
         ("--resolution 64x128 --keep-aspect", "expected one of them"),
         ("--image-mode crop --keep-aspect", "keep_aspect fills the frame"),
-        ("--resolution 640 --anyres", "527 positions, 500 of them pictures"),
+        ("--resolution 640 --anyres", "527 positions, 500 of them images"),
     ],
 )
 def test_a_dial_that_cannot_be(
@@ -332,7 +332,7 @@ def test_the_first_picture_that_is_wrong_is_named(
 ) -> None:
     """Though a thread opens them all before the model is there."""
     for name in ("first.png", "second.png"):
-        (tmp_path / name).write_bytes(b"no picture")
+        (tmp_path / name).write_bytes(b"no image")
     images = [
         w for n in ("first", "second") for w in ("--image", f"{tmp_path}/{n}.png")
     ]
@@ -345,7 +345,7 @@ def test_the_first_picture_that_is_wrong_is_named(
 def test_a_wrong_prompt_comes_before_a_wrong_picture(
     ask: list[str], tmp_path: Path, capsys: Captured
 ) -> None:
-    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "bad.png").write_bytes(b"no image")
     assert cli.main([*ask, "--image", f"{tmp_path}/bad.png", "--prompt", ""]) == 2
     assert "prompt is empty" in capsys.readouterr().err
 

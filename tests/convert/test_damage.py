@@ -161,8 +161,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         for key in ("rms_norm_eps", "rope_theta")
         for number in WRONG
     },
-    "pictures of 10 pixels": (states(mm_vision_tower="mobileclip_l_10"), "10x10"),
-    "pictures without end": (states(mm_vision_tower=f"mobileclip_l_{64**9}"), "Config"),
+    "images of 10 pixels": (states(mm_vision_tower="mobileclip_l_10"), "10x10"),
+    "images without end": (states(mm_vision_tower=f"mobileclip_l_{64**9}"), "Config"),
     "another activation": (states(hidden_act="gelu"), "hidden_act"),
     "sliding windows": (states(use_sliding_window=True), "sliding-window"),
 }

@@ -64,12 +64,12 @@ def test_the_figures_of_known_distributions() -> None:
 def test_the_answers_are_those_of_the_runtime(whole: Path) -> None:
     """The first model says what `generate` says to the same picture and question."""
     import fastvlm_mlx
-    from convert.questions import picture, samples
+    from convert.questions import sample_image, samples
 
     given = answers(read_examinee(whole, "float32"), 3)
     vlm = fastvlm_mlx.load(whole, dtype="float32")
     for answer, sample in zip(given, samples("judge", 3), strict=True):
-        shown = picture("judge", sample.picture)
+        shown = sample_image("judge", sample.image)
         result = vlm.generate(shown, sample.question, max_tokens=12)
         ends = len(answer.token_ids) - len(result.token_ids)
         assert answer.token_ids[: len(result.token_ids)] == result.token_ids

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from convert.questions import MOST_SAMPLES, picture, samples
+from convert.questions import MOST_SAMPLES, sample_image, samples
 from fastvlm_mlx.errors import OptionError
 
 
 def test_the_same_pictures_every_time() -> None:
     for number in range(8):
-        first, second = (np.array(picture("judge", number)) for _ in range(2))
+        first, second = (np.array(sample_image("judge", number)) for _ in range(2))
         assert np.array_equal(first, second)
 
 
@@ -19,12 +19,12 @@ def test_the_sets_share_nothing() -> None:
         each.question for each in calibrated
     }
     for number in range(16):
-        pair = picture("judge", number), picture("calibrate", number)
+        pair = sample_image("judge", number), sample_image("calibrate", number)
         assert pair[0].tobytes() != pair[1].tobytes()
 
 
 def test_pictures_follow_each_other_in_kind_only() -> None:
-    first, later = picture("judge", 2), picture("judge", 10)
+    first, later = sample_image("judge", 2), sample_image("judge", 10)
     assert first.size == later.size
     assert first.tobytes() != later.tobytes()
 
@@ -36,13 +36,13 @@ def test_no_sample_comes_twice() -> None:
 
 def test_thirty_two_samples_ask_four_questions_about_eight_pictures() -> None:
     asked = samples("judge", 32)
-    assert {each.picture for each in asked} == set(range(8))
+    assert {each.image for each in asked} == set(range(8))
     assert len({each.question for each in asked}) == 32
 
 
 def test_every_sample_to_calibrate_with_has_its_own_picture() -> None:
     asked = samples("calibrate", 64)
-    assert [each.picture for each in asked] == list(range(64))
+    assert [each.image for each in asked] == list(range(64))
 
 
 @pytest.mark.parametrize("count", [-1, 0, MOST_SAMPLES + 1])

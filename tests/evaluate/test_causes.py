@@ -8,7 +8,7 @@ import pytest
 
 from fastvlm_mlx.errors import JobError
 from fastvlm_mlx.evaluate.questions import read_questions
-from fastvlm_mlx.evaluate.source import open_pictures, open_table
+from fastvlm_mlx.evaluate.source import open_images, open_table
 from fastvlm_mlx.evaluate.table import ListedRows
 from fastvlm_mlx.evaluate.tasks import TASKS
 
@@ -31,7 +31,7 @@ def test_a_path_that_cannot_be(tmp_path: Path, name: str, message: str) -> None:
 
 def test_a_path_of_images_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="File name too long"):
-        open_pictures(tmp_path / ("x" * 300), TASKS["gqa"])
+        open_images(tmp_path / ("x" * 300), TASKS["gqa"])
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
@@ -83,5 +83,5 @@ def test_an_image_that_is_missing_is_named_in_part(tmp_path: Path) -> None:
         table = ListedRows("t", [row | {"image": image}], tmp_path)
         questions = read_questions(PLAIN, table)
         with pytest.raises(JobError, match="t, row 0: ") as refused:
-            list(questions.with_pictures([0]))
+            list(questions.with_images([0]))
         assert len(str(refused.value)) < 600

@@ -30,9 +30,9 @@ def test_beside_the_paper() -> None:
         ({"resolution": (512, 768)}, "reported at 1024, measured at 512x768"),
         (
             {"resolution": None},
-            "reported at 1024, measured at each picture's own resolution",
+            "reported at 1024, measured at each image's own resolution",
         ),
-        ({"dials": ("anyres",)}, "measured with anyres"),
+        ({"settings": ("anyres",)}, "measured with anyres"),
         ({"split": "train"}, "usually reported on validation, measured on train"),
         ({"whole": False}, "measured on the first questions only"),
     ],

@@ -49,15 +49,15 @@ def plain(image: Any) -> dict[str, Any]:
 )
 def test_cells(cell: Any, pictures: list[Any]) -> None:
     questions = read_questions(TASKS["plain"], table(plain(cell)))
-    ((question, found),) = questions.with_pictures({0})
+    ((question, found),) = questions.with_images({0})
     assert found == pictures
     assert (question.row, question.prompt, question.truth) == (0, "?", ["a"])
 
 
 def test_a_cell_that_is_no_picture() -> None:
     questions = read_questions(TASKS["plain"], table(plain("a.jpg"), plain(7)))
-    with pytest.raises(JobError, match="rows.jsonl, row 1: a picture is int"):
-        list(questions.with_pictures({0, 1}))
+    with pytest.raises(JobError, match="rows.jsonl, row 1: an image is int"):
+        list(questions.with_images({0, 1}))
 
 
 @pytest.mark.parametrize(
@@ -70,23 +70,23 @@ def test_a_cell_that_is_no_picture() -> None:
 )
 def test_a_path_out_of_the_folder(cell: Any) -> None:
     questions = read_questions(TASKS["plain"], table(plain(cell)))
-    with pytest.raises(JobError, match="row 0: the picture .* is outside /data; give"):
-        list(questions.with_pictures({0}))
+    with pytest.raises(JobError, match="row 0: the image .* is outside /data; give"):
+        list(questions.with_images({0}))
 
 
 def test_another_folder_of_pictures() -> None:
     row = plain("/photos/a.jpg")
     folder = Path("/photos")
     questions = read_questions(TASKS["plain"], table(row), folder=folder)
-    ((_, found),) = questions.with_pictures({0})
+    ((_, found),) = questions.with_images({0})
     assert found == ["/photos/a.jpg"]
 
 
 @pytest.mark.parametrize("cell", [None, []])
 def test_a_benchmark_has_pictures(cell: Any) -> None:
     questions = read_questions(TASKS["gqa"], table(plain(cell)))
-    with pytest.raises(JobError, match="row 0: there is no picture in column image"):
-        list(questions.with_pictures({0}))
+    with pytest.raises(JobError, match="row 0: there is no image in column image"):
+        list(questions.with_images({0}))
 
 
 @pytest.mark.parametrize("task", ["plain", "scienceqa"])
@@ -97,28 +97,28 @@ def test_an_empty_cell_is_not_asked_as_if_there_were_no_picture(
     """It may be a mistake; [] says that there is none."""
     row = {**SCIENCE, **plain(image)} | ({"answer": 0} if task == "scienceqa" else {})
     questions = read_questions(TASKS[task], table({**row, "image": []}, row))
-    assert [found for _, found in questions.with_pictures({0})] == [[]]
-    with pytest.raises(JobError, match="row 1: .*picture"):
-        list(questions.with_pictures({1}))
+    assert [found for _, found in questions.with_images({0})] == [[]]
+    with pytest.raises(JobError, match="row 1: .*image"):
+        list(questions.with_images({1}))
 
 
 def test_a_line_with_a_slip_is_not_asked_blind() -> None:
     rows = table(plain([]), {"question": "?", "answer": "a", "img": "a.jpg"})
     questions = read_questions(TASKS["plain"], rows)
-    with pytest.raises(JobError, match=r"row 1: there is no picture.*expected \[\] if"):
-        list(questions.with_pictures({1}))
+    with pytest.raises(JobError, match=r"row 1: there is no image.*expected \[\] if"):
+        list(questions.with_images({1}))
 
 
 def test_a_message_does_not_repeat_a_whole_image() -> None:
     questions = read_questions(TASKS["plain"], table(plain("../" + "x" * 100_000)))
     with pytest.raises(JobError, match="is outside") as error:
-        list(questions.with_pictures({0}))
+        list(questions.with_images({0}))
     assert len(str(error.value)) < 300
 
 
 def test_only_what_is_wanted_is_opened() -> None:
     questions = read_questions(TASKS["plain"], table(plain(7), plain("b.jpg")))
-    assert [q.row for q, _ in questions.with_pictures({1})] == [1]
+    assert [q.row for q, _ in questions.with_images({1})] == [1]
 
 
 def test_a_limit_counts_what_is_kept() -> None:
@@ -135,24 +135,24 @@ def test_pictures_by_id() -> None:
     rows = table({"question": "?", "answer": "a", "imageId": "n7"})
     pictures = table({"id": "n7", "image": "7.jpg"})
     questions = read_questions(TASKS["gqa"], rows, pictures)
-    ((_, found),) = questions.with_pictures({0})
+    ((_, found),) = questions.with_images({0})
     assert found == [str(HERE / "7.jpg")]
     missing = read_questions(TASKS["gqa"], rows, table({"id": "n8", "image": "8.jpg"}))
-    with pytest.raises(JobError, match="row 0: there is no picture 'n7' in the"):
-        list(missing.with_pictures({0}))
+    with pytest.raises(JobError, match="row 0: there is no image 'n7' in the"):
+        list(missing.with_images({0}))
     empty = read_questions(TASKS["gqa"], rows, table({"id": "n7", "image": None}))
-    with pytest.raises(JobError, match="row 0: there is no picture 'n7' in the"):
-        list(empty.with_pictures({0}))
+    with pytest.raises(JobError, match="row 0: there is no image 'n7' in the"):
+        list(empty.with_images({0}))
     out = read_questions(TASKS["gqa"], rows, table({"id": "n7", "image": "../a.jpg"}))
     with pytest.raises(JobError, match="rows.jsonl, row 0: .* outside /data; .*images"):
-        list(out.with_pictures({0}))
-    with pytest.raises(JobError, match="no column image; expected a table of pictures"):
-        list(read_questions(TASKS["gqa"], rows, table({"id": 1})).with_pictures({0}))
+        list(out.with_images({0}))
+    with pytest.raises(JobError, match="no column image; expected a table of images"):
+        list(read_questions(TASKS["gqa"], rows, table({"id": 1})).with_images({0}))
 
 
 def test_gqa_with_its_own_pictures() -> None:
     questions = read_questions(TASKS["gqa"], table(plain("a.jpg")))
-    ((_, found),) = questions.with_pictures({0})
+    ((_, found),) = questions.with_images({0})
     assert found == [str(HERE / "a.jpg")]
 
 

@@ -205,7 +205,7 @@ def test_the_bits_of_the_weights_are_told(
 def test_a_damaged_picture_is_named_and_the_rest_is_kept(
     tmp_path: Path, nano: fastvlm_mlx.FastVLM, picture_file: Path
 ) -> None:
-    (picture_file.parent / "torn.png").write_bytes(b"no picture")
+    (picture_file.parent / "torn.png").write_bytes(b"no image")
     names = (picture_file.name, "torn.png")
     rows = [{"question": "?", "answer": "a", "image": name} for name in names]
     table = ListedRows("rows", rows, picture_file.parent)

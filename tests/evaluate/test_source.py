@@ -8,7 +8,7 @@ import pytest
 
 from fastvlm_mlx.errors import JobError
 from fastvlm_mlx.evaluate.easy_vqa_rows import easy_vqa_rows
-from fastvlm_mlx.evaluate.source import open_pictures, open_table
+from fastvlm_mlx.evaluate.source import open_images, open_table
 from fastvlm_mlx.evaluate.tasks import TASKS
 
 pa = pytest.importorskip("pyarrow")
@@ -110,9 +110,9 @@ def test_a_saved_data_set(tmp_path: Path) -> None:
 
 def test_pictures_apart(tmp_path: Path) -> None:
     write_parquet(tmp_path / "testdev_balanced_images/testdev.parquet", ROWS)
-    found = open_pictures(tmp_path, TASKS["gqa"])
+    found = open_images(tmp_path, TASKS["gqa"])
     assert found is not None and len(found) == 70
-    assert open_pictures(tmp_path / "elsewhere", TASKS["gqa"]) is None
+    assert open_images(tmp_path / "elsewhere", TASKS["gqa"]) is None
 
 
 def test_easy_vqa() -> None:

@@ -187,7 +187,7 @@ def test_the_table_in_docs_is_true() -> None:
         cells = [cell.strip() for cell in line.split("|")]
         where, metric, columns = cells[3:6]
         assert metric == task.metric
-        told = where.removesuffix(", pictures only")
+        told = where.removesuffix(", images only")
         assert told == ", ".join(filter(None, (task.folder, task.split)))
         assert set(task.columns) <= set(re.findall(r"`(\w+)`", columns))
 
@@ -202,7 +202,7 @@ def test_the_pictures_of_mmmu_are_those_that_are_named() -> None:
         "options": "['<image 2>', 'x']",
         "question_type": "multiple-choice",
     }
-    assert TASKS["mmmu"].picture_columns(row) == ("image_1", "image_2")
+    assert TASKS["mmmu"].image_columns(row) == ("image_1", "image_2")
 
 
 def test_videos_of_seedbench_are_left_out() -> None:

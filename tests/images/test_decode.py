@@ -66,7 +66,7 @@ def test_the_size_of_an_array(shape: tuple[int, ...]) -> None:
     assert upright_size(np.zeros(shape, np.uint8)) == (3, 5)
 
 
-@pytest.mark.parametrize("source", [b"", b"no picture", "nowhere.png", 5, (1, 2)])
+@pytest.mark.parametrize("source", [b"", b"no image", "nowhere.png", 5, (1, 2)])
 def test_what_has_no_size_is_an_image_error(source: Any) -> None:
     with pytest.raises(ImageError) as expected:
         open_image(source)

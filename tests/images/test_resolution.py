@@ -14,7 +14,7 @@ from fastvlm_mlx.errors import OptionError, PromptError
 from fastvlm_mlx.images.preprocessing import ImageInfo, Preprocessing
 from fastvlm_mlx.images.resolution import (
     check,
-    choose_look,
+    choose_preprocessing,
     image_info,
     positions,
     visual_tokens,
@@ -42,7 +42,7 @@ configs = st.sampled_from([CONFIG, NANO])
 def look(
     picture: tuple[int, int], config: FastVLMConfig = CONFIG, **asked: Any
 ) -> Preprocessing:
-    return choose_look(config, GenerationOptions.of(**asked), picture)
+    return choose_preprocessing(config, GenerationOptions.of(**asked), picture)
 
 
 def size(picture: tuple[int, int], **asked: Any) -> tuple[int, int]:
@@ -220,7 +220,7 @@ def test_a_picture_brought_to_its_frame_gets_the_same_frame(
 
 def test_a_budget_too_small_says_what_is_the_least() -> None:
     message = (
-        r"max_visual_tokens is 15; a picture of 3000x4000 takes 16 at the smallest "
+        r"max_visual_tokens is 15; an image of 3000x4000 takes 16 at the smallest "
         r"resolution, 256x256\. Raise it"
     )
     with pytest.raises(OptionError, match=message):
@@ -250,7 +250,7 @@ def test_a_resolution_that_the_encoder_does_not_take(
     options = GenerationOptions.of(**asked)
     for refuse in (
         lambda: check(CONFIG, options),
-        lambda: choose_look(CONFIG, options, (10, 20)),
+        lambda: choose_preprocessing(CONFIG, options, (10, 20)),
     ):
         with pytest.raises(OptionError, match=message):
             refuse()

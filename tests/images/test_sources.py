@@ -15,7 +15,7 @@ from fastvlm_mlx.errors import ImageError
 from fastvlm_mlx.images.decode import open_image, upright_size
 from fastvlm_mlx.images.sources import (
     MAX_FILE_BYTES,
-    PictureFile,
+    ImageFile,
     check_file,
     read_file,
     taken,
@@ -143,7 +143,7 @@ def test_a_file_is_read_once_and_decoded_later(tmp_path: Path) -> None:
     assert (file.data, file.name) == (path.read_bytes(), str(path))
     path.unlink()
     assert open_image(file).size == (3, 2)
-    assert read_file(file.data) == PictureFile(file.data, "the image data")
+    assert read_file(file.data) == ImageFile(file.data, "the image data")
 
 
 @pytest.mark.parametrize("source", [Image.new("RGB", (1, 1)), np.zeros((1, 1, 3)), 5])
@@ -153,7 +153,7 @@ def test_what_is_no_file_is_not_read(source: Any) -> None:
 
 def test_a_damaged_file_is_called_by_its_name() -> None:
     with pytest.raises(ImageError, match="photo.png is not an image"):
-        open_image(PictureFile(b"junk", "photo.png"))
+        open_image(ImageFile(b"junk", "photo.png"))
 
 
 # --- data: URLs -------------------------------------------------------------------
@@ -251,7 +251,7 @@ def test_a_closed_file_is_refused() -> None:
 def test_what_belongs_to_the_caller_is_taken_at_once() -> None:
     """A request may be opened later, in another thread."""
     file = taken(io.BytesIO(DATA))
-    assert isinstance(file, PictureFile) and file.data == DATA
+    assert isinstance(file, ImageFile) and file.data == DATA
     assert isinstance(taken(np.zeros((2, 2))), np.ndarray)
     image = Image.new("RGB", (2, 2))
     assert taken(image) is image and taken("a.png") == "a.png"

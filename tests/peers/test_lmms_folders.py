@@ -33,7 +33,7 @@ def check(path: Path, picture_file: Path) -> None:
     table = open_table(path, TASKS["docvqa"])
     assert table.split == "validation"
     questions = read_questions(TASKS["docvqa"], table)
-    found = list(questions.with_pictures(range(COUNT)))
+    found = list(questions.with_images(range(COUNT)))
     assert [question.truth for question, _ in found] == [
         [f"a{i}", "b"] for i in range(COUNT)
     ]

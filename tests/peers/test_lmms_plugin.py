@@ -46,7 +46,7 @@ COLUMNS = """
 from PIL import Image
 
 
-def picture(doc):
+def image(doc):
     return [Image.open(doc["image"]).convert("RGB")]
 """
 

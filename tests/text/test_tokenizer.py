@@ -249,7 +249,7 @@ def test_a_prompt_may_leave_room_for_one_token_and_no_less(
     roomy = ChatTokenizer(folder, replace(config, max_length=length + 1))
     assert len(roomy.build(turn, [4])) == length
     tight = ChatTokenizer(folder, replace(config, max_length=length))
-    message = f"takes {length} positions, 4 of them pictures; the model has {length}"
+    message = f"takes {length} positions, 4 of them images; the model has {length}"
     with pytest.raises(PromptError, match=message):
         tight.build(turn, [4])
 

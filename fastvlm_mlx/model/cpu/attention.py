@@ -6,7 +6,7 @@ from functools import partial
 from ...device.backend import mx
 
 _SCORES = 1 << 22
-"""Scores in flight at a time: 16 MB, which bounds the memory of large pictures."""
+"""Scores in flight at a time: 16 MB, which bounds the memory of large images."""
 
 _LOWEST = -120.0
 """Below this, a power of two is no longer a normal float32; it counts as nothing."""

@@ -1,7 +1,7 @@
 """A ConvFFN for the CPU: pixels stay in the order in which the conv leaves them.
 
 The MLP does not mind the order of its rows, and BLAS reads a transposed matrix as well
-as any other. So the tiles of the conv are never turned into a picture; only what the
+as any other. So the tiles of the conv are never turned into an image; only what the
 MLP makes of them is, where a pixel's channels lie together and are moved as one.
 
 Shapes: B batch, H and W pixels, C channels, R = rows of pixels in any order.

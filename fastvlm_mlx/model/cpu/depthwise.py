@@ -1,6 +1,6 @@
 """A depthwise conv for the CPU, where MLX's grouped conv is a plain loop.
 
-A small kernel is a sum of shifted pictures, a large one a matmul over tiles.
+A small kernel is a sum of shifted images, a large one a matmul over tiles.
 
 Shapes: B batch, H and W pixels, C channels, k kernel side.
 """
@@ -31,9 +31,9 @@ def depthwise_conv(x: mx.array, weight: mx.array, stride: int) -> mx.array:
 
 
 def shifted(x: mx.array, weight: mx.array, stride: int) -> mx.array:
-    """The sum of k² shifted pictures, each times its tap of the kernel.
+    """The sum of k² shifted images, each times its tap of the kernel.
 
-    With the rows of the padded picture laid end to end, a shift is another place to
+    With the rows of the padded image laid end to end, a shift is another place to
     begin, and all k² are read in one pass. A stride of 2 reads every other pixel, so
     even and odd rows and columns are parted first.
     """
@@ -74,7 +74,7 @@ def _weighted_sum(arrays: list[mx.array], weights: list[mx.array]) -> mx.array:
 
 
 def tiled(x: mx.array, weight: mx.array, stride: int) -> mx.array:
-    """One batched matmul over tiles of the picture; as `depthwise_conv`."""
+    """One batched matmul over tiles of the image; as `depthwise_conv`."""
     height, width = (-(-side // stride) for side in x.shape[1:3])
     tiles = in_tiles(x, weight, stride)
     return joined(tiles.transpose(1, 2, 3, 4, 5, 0), (height, width))
