@@ -48,6 +48,7 @@ class Batch:
         try:
             while True:
                 for index, given in self._take(upcoming, self._most - pending):
+                    self._slots.opening.add(index)
                     pool.submit(self._ask, index, given)
                     pending += 1
                 if not pending:
@@ -78,6 +79,8 @@ class Batch:
             self._engine.answer(opened, outlet, watch.seconds, self._slots)
         except Exception as error:
             outlet.end(None, error)
+        finally:
+            self._slots.opening.discard(index)
 
 
 @dataclass(frozen=True)

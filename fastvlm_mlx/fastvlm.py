@@ -10,6 +10,7 @@ from .batch import Batch
 from .caches.caches import CacheStats
 from .chat import Chat
 from .device import blas
+from .device.setup import configure
 from .device.thread import device_thread
 from .engine import Engine
 from .generation.result import GenerationResult
@@ -220,6 +221,7 @@ def load(
     Raises:
         FastVLMError: see `fastvlm_mlx.errors`.
     """
+    configure()  # before the thread that computes has a heap of its own
     found = find_model(model, revision)
     folder, config = found.path, found.config
     tokenizer = ChatTokenizer(folder, config)

@@ -19,6 +19,8 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self.free = count
+        self.opening: set[int] = set()
+        """Requests that will arrive when their images are open, by any number."""
         self.closed = False
         """Whether none of these requests is wanted any more."""
 

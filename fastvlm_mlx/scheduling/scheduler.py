@@ -12,6 +12,7 @@ A unit that fails ends the requests that it was for; nobody else notices.
 
 import functools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
@@ -26,6 +27,9 @@ from ..model.fastvlm import FastVLMModel
 from ..planning.memory_plan import fit_together
 from ..timings import Stopwatch
 from .scheduled import ScheduledRequest
+
+GATHER = 0.05
+"""Seconds that an idle device waits for images being opened for the same batch."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +86,7 @@ class Scheduler:
         """A step and a unit; whether there is more to do."""
         self._take_in()
         if self._nobody_waits_for_tokens():
+            self._gather()
             while self._unit():
                 self._take_in()
             self._step()
@@ -89,6 +94,17 @@ class Scheduler:
             self._step()
             self._unit()
         return bool(self.waiting or self.preparing or self.running)
+
+    def _gather(self) -> None:
+        """Wait a moment for a batch's first requests, to begin with all of them."""
+        until = time.perf_counter() + GATHER
+        while not self.running and any(
+            request.slots.free and request.slots.opening for request in self.preparing
+        ):
+            if time.perf_counter() > until:
+                return
+            time.sleep(0.001)
+            self._take_in()
 
     def abort(self, error: Exception | None) -> None:
         """End every request with an error; without one they count as cancelled."""
