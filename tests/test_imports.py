@@ -59,6 +59,7 @@ RUNTIME = {
     "weights": "errors config backend dequantize joined memory model",
     "geometry": "errors config backend model",
     "roofline": "config",
+    "published": "",
     "doctor": "blas backend memory",
     "measure": "config backend frame image model",
     "generate": (
