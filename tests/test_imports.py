@@ -151,7 +151,7 @@ RUNTIME = {
     "cli.doctor": "doctor cli.terminal cli.arguments",
     "cli.benchmark": (
         "errors config backend budget dequantize joined memory model geometry image "
-        "measure model options plan resolve roofline weights cli.terminal "
+        "measure model options plan published resolve roofline weights cli.terminal "
         "cli.arguments"
     ),
     "cli": (
