@@ -6,14 +6,16 @@ from dataclasses import asdict
 
 import pytest
 
+from benchmarks import roofline
 from benchmarks.graph import count, moved, one_kernel_each, prefills
 from benchmarks.measuring.geometry import LANGUAGE_MODELS
 from benchmarks.peers import Peer, Unavailable
-from benchmarks.roofline import predict
+from benchmarks.roofline import predict, published
 from fastvlm_mlx.config import FASTVITHD, TextConfig
 from fastvlm_mlx.device import blas
 from fastvlm_mlx.device.backend import mx
 from fastvlm_mlx.planning.cost import PEAKS, encode_cost, language_cost
+from fastvlm_mlx.planning.published import PUBLISHED, Published
 
 
 def test_multiply_adds_of_an_encode() -> None:
@@ -40,6 +42,36 @@ def test_a_prediction_is_bound_by_what_is_slower() -> None:
     # four times the arithmetic, almost six times the bandwidth
     assert found["encode ms"] / faster["encode ms"] == pytest.approx(4, rel=0.01)
     assert faster["tokens/s"] / found["tokens/s"] == pytest.approx(400 / 68.25)
+
+
+def test_what_others_measured_stands_below_its_chip(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["roofline", "--bits", "16"])
+    roofline.main()
+    lines = capsys.readouterr().out.splitlines()
+    for chip, figures in (
+        ("Apple M1 Max", "first token ms 166.8"),
+        ("Apple M1 Ultra", "first token ms 171.8, tokens/s 284.6"),
+        ("Apple M5 Max", "first token ms 107.1, tokens/s 394.1"),
+    ):
+        place = next(n for n, line in enumerate(lines) if line.startswith(chip + " "))
+        assert figures in lines[place + 1] and "MEASURED by" in lines[place + 1]
+    assert sum("MEASURED by" in line for line in lines) == 3
+    assert published("Apple M1 Max", "0.5B", 512) == []
+
+
+@pytest.mark.parametrize("each", PUBLISHED, ids=lambda each: f"{each.chip} {each.size}")
+def test_nobody_is_said_to_beat_the_bound(each: Published) -> None:
+    """Arithmetic and weights at the chip's peaks take less than what was measured."""
+    config = LANGUAGE_MODELS[each.size.upper()]
+    encode = encode_cost(FASTVITHD, (1024, 1024))
+    cost = encode + language_cost(config, 256, 256, causal=True)
+    bound = cost.flops / PEAKS[each.chip].flops
+    assert 1000 * bound < each.first_token
+    if each.tokens_per_second is not None:
+        moved = 2 * language_cost(config, 1, 280, causal=True).weights
+        assert each.tokens_per_second < PEAKS[each.chip].bandwidth / moved
 
 
 def test_views_are_no_kernels() -> None:

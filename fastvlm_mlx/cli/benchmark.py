@@ -1,4 +1,4 @@
-"""`fastvlm-mlx benchmark`: this machine, beside the paper's and what could be."""
+"""`fastvlm-mlx benchmark`: this machine, what it could do, what others measured."""
 
 import argparse
 import dataclasses
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, OptionError
+from ..planning.published import PAPER, of_size
 from .arguments import Verbs, add_everywhere, add_limit
 from .terminal import answer, answer_json, remark
 
@@ -13,14 +14,9 @@ if TYPE_CHECKING:
     from ..config import FastVLMConfig
     from ..model.fastvlm import FastVLMModel
     from ..planning.measure import Parts
+    from ..planning.published import Published
 
-PAPER = {
-    "0.5b": (116.3, 50.5, 166.0),
-    "1.5b": (116.3, 116.1, 233.0),
-    "7b": (116.3, 524.5, 641.0),
-}
-"""Encode, prefill and time to first token at 1024x1024, in milliseconds, on an M1 Max
-with the encoder on the Neural Engine and without words (FastVLM, arXiv 2412.13303)."""
+_MARKS = "*+#"
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -73,7 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
         say(line)
     if arguments.json:
         parts = [dataclasses.asdict(each) for each in found]
-        answer_json({"machine": _machine(), "parts": parts, "paper_ms": PAPER})
+        others = [dataclasses.asdict(each) for each in _others(arguments)]
+        answer_json({"machine": _machine(), "parts": parts, "published": others})
 
 
 def _model(
@@ -125,18 +122,34 @@ def _beside(
     model: "FastVLMModel",
     found: "list[Parts]",
 ) -> list[str]:
-    """What else there is for the same work: the bound of this machine, the paper."""
+    """What else there is for the same work: this machine's bound, others' times."""
     lines = []
     for parts in found:
         times = _at_best(config, model, parts)
         if times is not None:
             times = (*times, sum(times))
             lines.append(_row(_named(parts), "at best", "", *times, ""))
-    if arguments.model is None:
-        paper = [each / 1000 for each in PAPER[arguments.geometry]]
-        lines.append(_row("1024x1024", "M1 Max *", "", *paper, ""))
-        lines.append("* the paper's: encoder on the Neural Engine, image only")
-    return lines
+    notes = []
+    for place, each in enumerate(_others(arguments)):
+        mark, source = _MARKS[place], f"{each.source}, {each.date}"
+        lines.append(_published(each, mark))
+        notes.append(f"{mark} {each.engine}: {each.how}; {source}")
+    return lines + notes
+
+
+def _others(arguments: argparse.Namespace) -> "list[Published]":
+    """What was published of the geometry measured; nothing of a model of its own."""
+    return [] if arguments.model is not None else of_size(arguments.geometry)
+
+
+def _published(each: "Published", mark: str) -> str:
+    """Their times in the columns of ours, marked as theirs."""
+    rate = each.tokens_per_second
+    token = None if rate is None else 1000 / rate
+    times = each.encode, each.prefill, each.first_token, token
+    cells = ["" if ms is None else ms / 1000 for ms in times]
+    chip = each.chip.removeprefix("Apple ")
+    return _row("1024x1024", f"{chip} {mark}", "", *cells)
 
 
 def _at_best(

@@ -16,7 +16,7 @@ from ..config import TextConfig, VisionConfig
 class Peak:
     """What a GPU can do at most."""
 
-    flops: float  # per second, float32 and float16 alike on Apple's GPUs so far
+    flops: float  # per second: float32 and float16 alike, but from M5 on 16 bits only
     bandwidth: float  # bytes per second
     source: str
 
@@ -31,12 +31,18 @@ _M2_LARGE = "bandwidth: Apple Newsroom, 17 January 2023"
 _M3 = "bandwidth: Apple Newsroom, 30 October 2023"
 _M4 = "bandwidth: Apple Newsroom, 7 May 2024"
 _M4_LARGE = "bandwidth: Apple Newsroom, 30 October 2024"
+_M1_ULTRA = "bandwidth: Apple Newsroom, 8 March 2022; FLOP/s: twice M1 Max's"
+_M5_MAX = (
+    "bandwidth: Apple Newsroom, 3 March 2026; FLOP/s: four times M4 Max's, as Apple "
+    "says there of AI, so 16-bit matmuls on the GPU's Neural Accelerators"
+)
 _CORES = "; FLOP/s: cores x 128 lanes x 2 x the clock that owners report, not Apple's"
 
 PEAKS = {
     "Apple M1": Peak(2.6e12, 68.25e9, _M1),
     "Apple M1 Pro": Peak(5.2e12, 200e9, _M1_LARGE),
     "Apple M1 Max": Peak(10.4e12, 400e9, _M1_LARGE),
+    "Apple M1 Ultra": Peak(20.8e12, 800e9, _M1_ULTRA),
     "Apple M2": Peak(3.6e12, 100e9, _M2),
     "Apple M2 Pro": Peak(6.8e12, 200e9, _M2_LARGE + _CORES),
     "Apple M2 Max": Peak(13.6e12, 400e9, _M2_LARGE + _CORES),
@@ -46,6 +52,7 @@ PEAKS = {
     "Apple M4": Peak(4.0e12, 120e9, _M4 + _CORES),
     "Apple M4 Pro": Peak(8.1e12, 273e9, _M4_LARGE + _CORES),
     "Apple M4 Max": Peak(16.2e12, 546e9, _M4_LARGE + _CORES),
+    "Apple M5 Max": Peak(64.8e12, 614e9, _M5_MAX),
 }
 """By MLX's `device_name`; each chip with all of its GPU cores."""
 

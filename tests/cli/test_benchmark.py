@@ -36,10 +36,18 @@ def test_benchmark_stands_beside_the_paper_and_the_bound(
     monkeypatch.setattr("fastvlm_mlx.cli.benchmark._machine", lambda: "Apple M1 Max")
     assert cli.main(["benchmark", "--resolutions", "1024", "--bits", "4"]) == 0
     out = capsys.readouterr().out
-    ours, bound, paper = out.splitlines()[2:5]
+    ours, bound, paper, ultra, max_, *notes = out.splitlines()[2:]
     assert ours.split()[2:] == ["50.0", "116.6", "50.5", "217.1", "10.0"]
     assert bound.split()[1:3] == ["at", "best"]
-    assert paper.split()[-3:] == ["116.3", "50.5", "166.0"]
+    assert paper.split()[1:] == ["M1", "Max", "*", "116.3", "50.5", "166.8"]
+    assert ultra.split()[1:] == ["M1", "Ultra", "+", "171.8", "3.5"]
+    assert max_.split()[1:] == ["M5", "Max", "#", "107.1", "2.5"]
+    assert [note.split(":")[0] for note in notes] == [
+        "* Apple's paper",
+        "+ mlxcel",
+        "# mlxcel",
+    ]
+    assert all("2025" in note or "September 2026" in note for note in notes)
 
 
 @pytest.mark.parametrize("tied", [True, False])
