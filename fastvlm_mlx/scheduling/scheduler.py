@@ -87,7 +87,7 @@ class Scheduler:
         self._take_in()
         if self._nobody_waits_for_tokens():
             self._gather()
-            while self._unit():
+            while self._nobody_waits_for_tokens() and self._unit():
                 self._take_in()
             self._step()
         else:
@@ -98,8 +98,10 @@ class Scheduler:
     def _gather(self) -> None:
         """Wait a moment for a batch's first requests, to begin with all of them."""
         until = time.perf_counter() + GATHER
-        while not self.running and any(
-            request.slots.free and request.slots.opening for request in self.preparing
+        while (
+            not self.running
+            and self._nobody_waits_for_tokens()
+            and any(each.slots.free and each.slots.opening for each in self.preparing)
         ):
             if time.perf_counter() > until:
                 return

@@ -353,6 +353,30 @@ def test_a_batch_reads_and_encodes_before_it_steps(by_hand: ByHand) -> None:
     assert by_hand.scheduler.steps == 2
 
 
+def test_a_stream_does_not_wait_for_all_images_of_a_batch(by_hand: ByHand) -> None:
+    """Though it comes while they are being encoded one after another."""
+    slots, sizes = Slots(8), (64, 128, 192, 256, 320, 384)
+    logs = [
+        by_hand.add([IMAGES[0]], QUESTIONS[0], slots, max_tokens=2, resolution=size)[0]
+        for size in sizes
+    ]
+    encode, streams = by_hand.engine.encoder.encode, list[Log]()
+
+    def encode_and_ask(*given: Any) -> Any:
+        if len(by_hand.encoded) == 1:
+            streams.append(by_hand.add(None, "Say it.", max_tokens=30)[0])
+        return encode(*given)
+
+    by_hand.engine.encoder.encode = encode_and_ask  # type: ignore[assignment]
+    by_hand.turn()
+    assert len(by_hand.encoded) == 2  # one before the stream came, one under way
+    by_hand.until(lambda: all(log.over for log in logs))
+    (stream,) = streams
+    between = [each for each in by_hand.encoded if each[0] > stream.times[0]]
+    assert len(between) >= len(sizes) - 3
+    assert {b - a for a, b in itertools.pairwise(stream.times)} == {1}
+
+
 # --- failures stay with their requests --------------------------------------------
 
 
