@@ -9,6 +9,7 @@ timm's `fastvit_mci3` is FastViTHD (arXiv 2412.13303): same tensors, same number
 """
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -146,12 +147,19 @@ def greedy_tokens(
         top = output.logits[0, -1].topk(2)
         lead = min(lead, float(top.values[0] - top.values[1]))
         tokens.append(int(top.indices[0]))
-        output = model(
-            input_ids=torch.tensor([tokens[-1:]]),
-            past_key_values=output.past_key_values,
-            use_cache=True,
-        )
+        output = _next_step(model, tokens[-1:], output.past_key_values)
     return tokens, lead
+
+
+def _next_step(
+    model: FastVlmForConditionalGeneration, token_ids: list[int], cache: Any
+) -> Any:
+    """One more token; transformers is about to rename the argument of its cache."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*past_key_values", FutureWarning)
+        return model(
+            input_ids=torch.tensor([token_ids]), past_key_values=cache, use_cache=True
+        )
 
 
 def apple_state(model: FastVlmForConditionalGeneration, seed: int) -> State:
