@@ -83,7 +83,7 @@ $(LMMS)/.installed: pyproject.toml
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--editable '.[evaluate]' 'pytest>=9' 'pytest-xdist>=3.6' 'hypothesis>=6.100' \
-		easy-vqa accelerate datasets evaluate filelock httpx jsonlines loguru nltk openai \
+		easy-vqa accelerate datasets evaluate 'filelock<4' httpx jsonlines loguru nltk openai \
 		pydantic python-dotenv pytablewriter sacrebleu scikit-learn tenacity tiktoken transformers
 	$(LMMS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps 'lmms-eval==0.7.3'
 	@touch $@

@@ -27,7 +27,7 @@ dataset_kwargs:
     test: {data}
 test_split: test
 output_type: generate_until
-doc_to_visual: !function easy_vqa_columns.picture
+doc_to_visual: !function easy_vqa_columns.image
 doc_to_text: "question"
 doc_to_target: "answer"
 generation_kwargs:
