@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from convert.mlx_vlm import preprocessor_values
+
 from ..data.square import STRIDE
 from ..data.tokenizer import IMAGE, save_tokenizer
 from .model import NanoFastVLM
@@ -47,27 +49,12 @@ def save_checkpoint(
     model.config.trained_resolutions = list(trained_resolutions) or [resolution]
     model.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
-    _write_json(folder / "preprocessor_config.json", _preprocessor(resolution))
+    _write_json(
+        folder / "preprocessor_config.json",
+        preprocessor_values((resolution, resolution)),
+    )
     _write_json(folder / "processor_config.json", _processor())
     (folder / "README.md").write_text(CARD, encoding="utf-8")
-
-
-def _preprocessor(resolution: int) -> dict[str, Any]:
-    return {
-        "crop_size": {"height": resolution, "width": resolution},
-        "do_center_crop": True,
-        "do_convert_rgb": True,
-        "do_normalize": True,
-        "do_rescale": True,
-        "do_resize": True,
-        "image_mean": [0.0, 0.0, 0.0],
-        "image_processor_type": "CLIPImageProcessor",
-        "image_std": [1.0, 1.0, 1.0],
-        "processor_class": "LlavaProcessor",
-        "resample": 3,
-        "rescale_factor": 1 / 255,
-        "size": {"shortest_edge": resolution},
-    }
 
 
 def _processor() -> dict[str, Any]:
