@@ -124,8 +124,7 @@ MUTATIONS = (
         "fastvlm_mlx/images/decode.py",
         "(width, height) if header.orientation in _ON_ITS_SIDE else (height, width)",
         "(height, width)",
-        "tests/images/test_decode.py"
-        "::test_the_size_in_a_header_is_that_of_the_upright_picture",
+        "tests/images/formats/test_formats.py::test_images_are_turned_upright_once",
     ),
     Mutation(
         "path expansion",
