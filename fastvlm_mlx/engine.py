@@ -23,9 +23,8 @@ from .generation.sampling import make_sampler
 from .generation.text_stream import AsyncTextStream, Outlet, TextStream
 from .images import resolution
 from .images.decode import ImageFile as ImageFile
-from .images.decode import ImageSource, read_file, upright_size
 from .images.encoder import ImageEncoder
-from .images.image import ImageOpener, OpenedImage
+from .images.image import ImageOpener, OpenedImage, with_preprocessing
 from .images.preprocessing import Preprocessing
 from .model.fastvlm import FastVLMModel
 from .options import GenerationOptions
@@ -120,14 +119,7 @@ class Engine:
         """An image and its preprocessing; its file is read if its size decides."""
         if isinstance(image, OpenedImage):
             return image, image.preprocessing
-        source: ImageSource | ImageFile = image
-        size = None
-        if resolution.depends_on_image(options):
-            source = read_file(image) or image  # what is measured is what is decoded
-            size = upright_size(source)
-        prep = resolution.choose_preprocessing(self.config, options, size)
-        resolution.positions(self.config, prep)  # no image is opened to be refused
-        return source, prep
+        return with_preprocessing(image, self.config, options)
 
     def _opened(
         self,
@@ -209,7 +201,6 @@ class Engine:
                 opened,
                 Answer(opened, most, decoder, self._end_tokens),
                 make_sampler(opened.options, self.config.text_config.vocab_size),
-                most,
                 outlet,
                 slots or self._slots,
                 slots is None,

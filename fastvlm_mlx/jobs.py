@@ -137,7 +137,8 @@ def run_job(
             for outcome in outcomes:
                 answers.append(todo[outcome.index], outcome)
                 progress(len(answers.done), len(tasks))
-        failed = tuple(task.id for task in tasks if task.id in {*answers.failed})
+        errors = {*answers.failed}
+        failed = tuple(task.id for task in tasks if task.id in errors)
         return JobReport(len(answers.done), len(failed), found, failed, tuple(left_out))
 
 
@@ -216,14 +217,7 @@ def _complaint(path: Path, complaints: list[str]) -> str:
 
 
 def _matches(pattern: str) -> list[str]:
-    path = _plain_path(os.path.expanduser(pattern))
-    if os.path.isdir(path):
-        found = [each for each in _listed(path) if _looks_like_image(each)]
-    elif os.path.exists(path):
-        found = [path]
-    else:
-        names_found = sorted(glob.glob(path, recursive=True))
-        found = [each for each in names_found if os.path.isfile(each)]
+    found, _ = _sorted_out(pattern)
     if not found:
         raise JobError(
             f"{shortened(pattern)} holds no image; expected files, or a folder."
@@ -232,15 +226,21 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _not_matched(pattern: str) -> list[str]:
+    _, others = _sorted_out(pattern)
+    return [f"{each.rstrip('/')}/" if os.path.isdir(each) else each for each in others]
+
+
+def _sorted_out(pattern: str) -> tuple[list[str], list[str]]:
+    """The images that a file, a folder or a pattern means, and what else is there."""
     path = _plain_path(os.path.expanduser(pattern))
     if os.path.isdir(path):
-        found = [each for each in _listed(path) if not _looks_like_image(each)]
+        there, is_meant = _listed(path), _looks_like_image
     elif os.path.exists(path):
-        found = []
+        return [path], []
     else:
-        names_found = sorted(glob.glob(path, recursive=True))
-        found = [each for each in names_found if not os.path.isfile(each)]
-    return [f"{each.rstrip('/')}/" if os.path.isdir(each) else each for each in found]
+        there, is_meant = sorted(glob.glob(path, recursive=True)), os.path.isfile
+    found = [each for each in there if is_meant(each)]
+    return found, [each for each in there if not is_meant(each)]
 
 
 def _listed(folder: str) -> list[str]:

@@ -115,17 +115,11 @@ def _opened_ahead(
     interrupts elsewhere may never let go of what the thread would wait for.
     """
     from ..images.decode import open_ahead, read_file, upright_size
-    from ..images.resolution import (
-        check,
-        choose_preprocessing,
-        depends_on_image,
-        positions,
-    )
+    from ..images.image import with_preprocessing
+    from ..images.resolution import check
 
     def frame(source: "ImageSource | ImageFile") -> "tuple[tuple[int, int], Fit]":
-        size = upright_size(source) if depends_on_image(options) else None
-        prep = choose_preprocessing(config, options, size)
-        positions(config, prep)
+        _, prep = with_preprocessing(source, config, options)
         return prep.size, prep.mode
 
     try:

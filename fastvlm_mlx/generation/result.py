@@ -86,7 +86,7 @@ class Answer:
         end_tokens: Mapping[int, str],
     ) -> None:
         self._request = request
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         self._decoder = decoder
         self._end_tokens = end_tokens
         self._filter = StopFilter(request.options.stop)
@@ -113,7 +113,7 @@ class Answer:
         text = self._filter.feed(self._decoder.feed(token))
         if self._filter.matched is not None:
             self._finish("stop", None)
-        elif len(self.generated) == self._max_tokens:
+        elif len(self.generated) == self.max_tokens:
             text += self._flush()
             self._finish("length", None)
         return self._written(text)

@@ -5,6 +5,7 @@ with `for`, from any thread; `AsyncTextStream` with `async for`.
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -25,6 +26,7 @@ class Outlet(Protocol):
 
 _Text: TypeAlias = tuple[str, int]
 _End: TypeAlias = tuple[GenerationResult | None, Exception | None]
+_Item: TypeAlias = _Text | _End
 _Cancel = Callable[[], None]
 _OnResult = Callable[[GenerationResult], None]
 
@@ -53,7 +55,35 @@ class _Reader:
         self._on_result(self.result)
 
 
-class TextStream:
+class _Stream:
+    """What both ways of reading have in common."""
+
+    def __init__(self, on_result: _OnResult) -> None:
+        self._items: SimpleQueue[_Item] | asyncio.Queue[_Item]
+        self._reader = _Reader(on_result)
+        self._cancel_answer: _Cancel = lambda: None
+        self._over = False
+
+    def cancel(self) -> None:
+        """End the answer soon, without waiting for that."""
+        if not self._over:
+            self._cancel_answer()
+
+    def __del__(self) -> None:
+        self.cancel()
+
+    def _settle(self, end: _End) -> None:
+        self._over = True
+        self._items.put_nowait(end)  # for others that wait
+        self._reader.settle(end)
+
+    def _whole(self) -> GenerationResult:
+        result = self._reader.result
+        assert result is not None, "an answer that failed before it began has no result"
+        return result
+
+
+class TextStream(_Stream):
     """An answer as it is written: iterate for text, then read `result`.
 
     >>> stream = vlm.stream("photo.jpg", "What is this?")
@@ -66,10 +96,8 @@ class TextStream:
     """
 
     def __init__(self, on_result: _OnResult = lambda _: None) -> None:
-        self._items: SimpleQueue[_Text | _End] = SimpleQueue()
-        self._reader = _Reader(on_result)
-        self._cancel_answer: _Cancel = lambda: None
-        self._over = False
+        super().__init__(on_result)
+        self._items: SimpleQueue[_Item] = SimpleQueue()
 
     @classmethod
     def begin(
@@ -82,7 +110,7 @@ class TextStream:
             on_result: called by the reader's thread when the answer ends.
         """
         stream = cls(on_result)
-        stream._cancel_answer = start(_QueueOutlet(stream._items))
+        stream._cancel_answer = start(_Outlet(stream._items.put))
         return stream
 
     def __iter__(self) -> Self:
@@ -98,7 +126,10 @@ class TextStream:
             raise
         if isinstance(item[0], str):
             return self._reader.take(item)
-        return self._finish(item)
+        self._settle(item)
+        if item[1] is not None:
+            raise item[1]
+        raise StopIteration
 
     def close(self) -> None:
         """End the answer here; `result` then says "cancelled".
@@ -118,9 +149,7 @@ class TextStream:
         """The whole answer; reads the stream to its end first."""
         for _ in self:
             pass
-        result = self._reader.result
-        assert result is not None, "an answer that failed before it began has no result"
-        return result
+        return self._whole()
 
     def __enter__(self) -> Self:
         return self
@@ -128,27 +157,8 @@ class TextStream:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def cancel(self) -> None:
-        """End the answer soon, without waiting for that."""
-        if not self._over:
-            self._cancel_answer()
 
-    def __del__(self) -> None:
-        self.cancel()
-
-    def _settle(self, end: _End) -> None:
-        self._over = True
-        self._items.put(end)  # for other threads that wait
-        self._reader.settle(end)
-
-    def _finish(self, end: _End) -> str:
-        self._settle(end)
-        if end[1] is not None:
-            raise end[1]
-        raise StopIteration
-
-
-class AsyncTextStream:
+class AsyncTextStream(_Stream):
     """As `TextStream`, for `async for`; the event loop is never blocked.
 
     >>> stream = await vlm.astream("photo.jpg", "What is this?")
@@ -158,20 +168,21 @@ class AsyncTextStream:
     'stop'
     """
 
-    def __init__(self, on_result: _OnResult = lambda _: None) -> None:
-        self._items: asyncio.Queue[_Text | _End] = asyncio.Queue()
-        self._reader = _Reader(on_result)
-        self._cancel_answer: _Cancel = lambda: None
-        self._over = False
+    def __init__(self) -> None:
+        super().__init__(lambda _: None)
+        self._items: asyncio.Queue[_Item] = asyncio.Queue()
 
     @classmethod
-    def begin(
-        cls, start: Callable[[Outlet], _Cancel], on_result: _OnResult = lambda _: None
-    ) -> Self:
+    def begin(cls, start: Callable[[Outlet], _Cancel]) -> Self:
         """Have an answer written; to be called in the event loop that reads it."""
-        stream = cls(on_result)
-        outlet = _LoopOutlet(stream._items, asyncio.get_running_loop())
-        stream._cancel_answer = start(outlet)
+        stream, loop = cls(), asyncio.get_running_loop()
+        put = stream._items.put_nowait  # the stream may be dropped meanwhile
+
+        def send(item: _Item) -> None:
+            with contextlib.suppress(RuntimeError):  # a closed loop: nobody reads
+                loop.call_soon_threadsafe(put, item)
+
+        stream._cancel_answer = start(_Outlet(send))
         return stream
 
     def __aiter__(self) -> Self:
@@ -206,9 +217,7 @@ class AsyncTextStream:
         """The whole answer; reads the stream to its end first."""
         async for _ in self:
             pass
-        result = self._reader.result
-        assert result is not None, "an answer that failed before it began has no result"
-        return result
+        return self._whole()
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,42 +225,12 @@ class AsyncTextStream:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def cancel(self) -> None:
-        """End the answer soon, without waiting for that."""
-        if not self._over:
-            self._cancel_answer()
 
-    def __del__(self) -> None:
-        self.cancel()
+class _Outlet:
+    """Sends what the loop puts to whoever reads."""
 
-    def _settle(self, end: _End) -> None:
-        self._over = True
-        self._items.put_nowait(end)  # for other tasks that wait
-        self._reader.settle(end)
-
-
-class _QueueOutlet:
-    """For a reader in any thread."""
-
-    def __init__(self, items: "SimpleQueue[_Text | _End]") -> None:
-        self._items = items
-
-    def put(self, text: str, tokens: int) -> None:
-        if text:
-            self._items.put((text, tokens))
-
-    def end(self, result: GenerationResult | None, error: Exception | None) -> None:
-        self._items.put((result, error))
-
-
-class _LoopOutlet:
-    """For a reader in an event loop."""
-
-    def __init__(
-        self, items: "asyncio.Queue[_Text | _End]", loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._items = items
-        self._loop = loop
+    def __init__(self, send: Callable[[_Item], None]) -> None:
+        self._send = send
 
     def put(self, text: str, tokens: int) -> None:
         if text:
@@ -259,9 +238,3 @@ class _LoopOutlet:
 
     def end(self, result: GenerationResult | None, error: Exception | None) -> None:
         self._send((result, error))
-
-    def _send(self, item: _Text | _End) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._items.put_nowait, item)
-        except RuntimeError:  # the event loop is closed: nobody reads any more
-            pass

@@ -10,8 +10,11 @@ import threading
 from collections import OrderedDict
 from typing import Self
 
+from ..config import FastVLMConfig
+from ..options import GenerationOptions
 from ..timings import Lap
-from .decode import ImageFile, ImageSource, open_image, read_file
+from . import resolution
+from .decode import ImageFile, ImageSource, open_image, read_file, upright_size
 from .preprocessing import Preprocessing
 from .resize import Pixels, overview_and_tiles, prepare
 
@@ -33,11 +36,6 @@ class OpenedImage:
         self._pixels = pixels
         self._file = file
 
-    @property
-    def is_decoded(self) -> bool:
-        """Whether its pixels are in memory."""
-        return self._pixels is not None
-
     def pixels(self, lap: Lap) -> Pixels:
         """(H, W, 3) uint8; with AnyRes (views, H, W, 3), the overview first."""
         if self._pixels is None:
@@ -47,8 +45,26 @@ class OpenedImage:
 
     @classmethod
     def of_pixels(cls, pixels: Pixels, prep: Preprocessing) -> Self:
-        """An image from pixels (uint8, of `look.shape`) that were prepared before."""
+        """An image from pixels (uint8, of `prep.shape`) that were prepared before."""
         return cls(pixel_digest(pixels), prep, pixels, None)
+
+
+def with_preprocessing(
+    source: ImageSource, config: FastVLMConfig, options: GenerationOptions
+) -> tuple[ImageSource, Preprocessing]:
+    """An image and its preprocessing; its file is read if its size decides.
+
+    Raises:
+        ImageError: as `open_image`, where its header shows it.
+        OptionError, PromptError: as `choose_preprocessing` and `positions`.
+    """
+    size = None
+    if resolution.depends_on_image(options):
+        source = read_file(source) or source  # what is measured is what is decoded
+        size = upright_size(source)
+    prep = resolution.choose_preprocessing(config, options, size)
+    resolution.positions(config, prep)  # no image is opened to be refused
+    return source, prep
 
 
 class ImageOpener:

@@ -37,7 +37,6 @@ class ScheduledRequest:
     opened: Opened[OpenedImage]
     answer: Answer
     sampler: Sampler
-    max_tokens: int
     outlet: Outlet
     slots: Slots
     streamed: bool  # whether somebody waits for each token

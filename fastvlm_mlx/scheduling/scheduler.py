@@ -28,13 +28,13 @@ from ..planning.memory_plan import fit_together
 from ..timings import Stopwatch
 from .scheduled import ScheduledRequest
 
+SHORT_CHUNK = 512
+"""Positions of prompts that are read between two tokens of an answer that streams."""
+
 GATHER = 0.05
 """Seconds that an idle device waits for images being opened for the same batch."""
 
 _log = logging.getLogger(__name__)
-
-SHORT_CHUNK = 512
-"""Positions of prompts that are read between two tokens of an answer that streams."""
 
 
 class Scheduler:
@@ -219,6 +219,10 @@ class Scheduler:
     def _nobody_waits_for_tokens(self) -> bool:
         return not any(each.streamed for each in (*self.preparing, *self.running))
 
+    def _somebody_reads(self) -> bool:
+        """Whether a unit now would keep a reader waiting for the next token."""
+        return any(each.streamed for each in self.running)
+
     def _unit(self) -> bool:
         """Encode one image or read one chunk; whether there was anything to do."""
         if not self.preparing:
@@ -261,7 +265,7 @@ class Scheduler:
         """Encode an image of a request; more of its shape where no token is awaited."""
         needed, keep = request.missing, request.opened.options.fills_cache
         images = fill_up(needed, self._wanted(keep))
-        if any(each.streamed for each in self.running):
+        if self._somebody_reads():
             images = needed[:1]
         watch = Stopwatch()
         try:
@@ -301,7 +305,7 @@ class Scheduler:
         if request.prompt is None:
             prepared = request.opened.prepared(request.prefix, request.encoded)
             request.prompt = PromptPrefill(
-                self._model, self._caches.prefixes, prepared, request.max_tokens
+                self._model, self._caches.prefixes, prepared, request.answer.max_tokens
             )
 
     def _advance_prefill(self) -> None:
@@ -309,7 +313,7 @@ class Scheduler:
         assert self._prefill is not None
         watch, reading = Stopwatch(), self._reading
         step = min(request.opened.prefill_step for request in reading)
-        if any(each.streamed for each in self.running):
+        if self._somebody_reads():
             step = min(step, SHORT_CHUNK)
         if self._prefill.advance(step):
             self._start(self._prefill, reading)
@@ -340,7 +344,7 @@ class Scheduler:
                 prefill.cache,
                 logits,
                 request.sampler,
-                request.max_tokens,
+                request.answer.max_tokens,
                 None if request.prompt.is_batchable else between,
             )
         )
